@@ -1,0 +1,41 @@
+# PYTHONSAFEPATH keeps the data folders datasets/ and results/ from being importable as packages.
+export PYTHONSAFEPATH := 1
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: setup check test bench report golden pocket perf clean
+
+setup: $(VENV)/.stamp  ## a virtual environment with everything
+
+$(VENV)/.stamp: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -e .[dev]
+	touch $@
+
+check: setup  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+test: check  ## what must pass before every commit
+	$(BIN)/pytest
+
+bench: setup  ## run the quick board and write its tables, figures and page
+	$(BIN)/litmus bench quick
+
+report: setup  ## tables, figures and page again, from the stored records only
+	$(BIN)/litmus report quick
+
+golden: setup  ## rewrite the golden tables; review the diff
+	$(BIN)/pytest tests/golden --golden
+
+pocket: setup  ## train the pocket base and its evaluators anew (hours)
+	$(BIN)/litmus pocket train
+	$(BIN)/litmus pocket card
+
+perf: setup  ## timings of the parts
+	$(BIN)/pytest tests/perf -m perf --benchmark-sort=name
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache

@@ -1,0 +1,50 @@
+"""Litmus: a litmus test for parameter-efficient fine-tuning of text-to-image diffusion models.
+
+The public names; each is loaded when it is first asked for, so that importing `bench` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bench.checks import check_method
+    from bench.config import LitmusError, Protocol, load_protocol
+    from bench.method import Method, Network, register
+    from bench.record import Record
+    from bench.record import read_board as load_records
+
+__version__ = "0.1.0"
+__litmus__ = True  # bench.__main__ looks for it: other projects have a package called bench too
+
+__all__ = [
+    "LitmusError",
+    "Method",
+    "Network",
+    "Protocol",
+    "Record",
+    "check_method",
+    "load_protocol",
+    "load_records",
+    "register",
+]
+
+_HOMES = {
+    "LitmusError": "bench.config",
+    "Method": "bench.method",
+    "Network": "bench.method",
+    "Protocol": "bench.config",
+    "Record": "bench.record",
+    "check_method": "bench.checks",
+    "load_protocol": "bench.config",
+    "load_records": "bench.record:read_board",
+    "register": "bench.method",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'bench' has no attribute {name!r}")
+    module, _, other = _HOMES[name].partition(":")
+    return getattr(importlib.import_module(module), other or name)

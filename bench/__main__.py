@@ -1,0 +1,414 @@
+"""The command line, `litmus`: argument parsing and printing, no logic."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import bench
+
+
+def _guard() -> None:
+    """Say so when another package called `bench` lies in this one's place."""
+    here = Path(__file__).resolve().parent
+    found = Path(bench.__file__ or "nowhere").resolve().parent
+    if found != here or not (here / "record.py").is_file() or not hasattr(bench, "__litmus__"):
+        sys.exit(
+            f"error: another package called 'bench' ({found}) is mixed up with Litmus ({here}): "
+            "install peft-litmus in an environment of its own"
+        )
+
+
+_guard()
+
+import typer  # noqa: E402  the guard speaks first
+
+from bench.config import LitmusError  # noqa: E402
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="markdown",
+    help="Litmus: compare parameter-efficient fine-tuning methods for text-to-image diffusion models.\n\n"
+    "Start with `litmus bench smoke` (a minute), then `litmus bench quick`. "
+    "To try a method on your own pictures: "
+    "`litmus run --task folder:PICTURES --class-word dog --method lora`.",
+)
+world = typer.Typer(no_args_is_help=True, help="The procedural world that the pocket base and its tasks come from.")
+pocket = typer.Typer(no_args_is_help=True, help="The pocket base: a small text-to-image model that trains on a CPU.")
+app.add_typer(world, name="world")
+app.add_typer(pocket, name="pocket")
+
+
+def _print_table(header: list[str], rows: list[list[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in header:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console = Console()
+    if not console.is_terminal:  # a pipe or a file has no width to fit into
+        console.width = 1000
+    console.print(table)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+# --- names for shell completion: cheap, so without torch ----------------------------------------------------------
+
+
+def _method_names() -> list[str]:
+    from importlib.metadata import entry_points
+    from importlib.util import find_spec
+
+    spec = find_spec("methods")
+    places = (spec.submodule_search_locations or []) if spec else []
+    files = [file.stem for place in places for file in Path(place).glob("[a-z]*.py")]
+    return sorted(set(files) | {entry.name for entry in entry_points(group="litmus.methods")})
+
+
+def _protocol_names() -> list[str]:
+    from bench.config import protocol_names
+
+    return protocol_names()
+
+
+def _task_names() -> list[str]:
+    from bench.tasks import list_tasks
+
+    return list_tasks()
+
+
+def _board_names() -> list[str]:
+    from bench.config import results
+
+    return sorted(folder.parent.name for folder in results().glob("*/runs"))
+
+
+PROTOCOL = Annotated[
+    str, typer.Argument(autocompletion=_protocol_names, help="a protocol's name, or the path of a TOML file")
+]
+RESULTS = Annotated[
+    Path | None, typer.Option("--results", help="the board's folder  [default: results/<protocol>]", show_default=False)
+]
+WORKERS = Annotated[
+    int | None, typer.Option("--workers", "-j", min=1, help="processes side by side  [default: one per core]")
+]
+RETRY = Annotated[bool, typer.Option("--retry-failed", help="run again what ended in error, oom, timeout or crashed")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"litmus {bench.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="print it")] = False,
+) -> None:
+    pass
+
+
+# --- running ------------------------------------------------------------------------------------------------------
+
+
+def _planned(protocol: Any, folder: Path | None, workers: int | None, retry: bool) -> Any:
+    from bench import board
+
+    if workers:
+        limits = protocol.limits.model_copy(update={"workers": workers})
+        protocol = protocol.model_copy(update={"limits": limits})
+    planned = board.plan(protocol, folder, retry)
+    for note in planned.notes:
+        _say(f"note: {note}")
+    _say(planned.headline())
+    return planned
+
+
+def _finish(failed: list[str]) -> None:
+    """Exit code 1 with one line per failed run."""
+    for line in failed[:20]:
+        _say(line)
+    if len(failed) > 20:
+        _say(f"... and {len(failed) - 20} more")
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command("bench")
+def bench_(protocol: PROTOCOL, results: RESULTS = None, workers: WORKERS = None, retry_failed: RETRY = False) -> None:
+    """Run a protocol's missing runs, then write its tables, figures and page.
+
+    Stop it at any time: `litmus bench quick` again goes on where it was.
+
+    Examples: `litmus bench smoke` · `litmus bench quick -j 4` · `litmus bench my.toml --results /data/mine`
+    """
+    from bench import board
+    from bench.config import load_protocol
+
+    planned = _planned(load_protocol(protocol), results, workers, retry_failed)
+    records = board.run(planned, _say)
+    _say(board.summary(planned, records))
+    _write_report(planned.folder)
+    _finish(board.failures(records))
+
+
+def _write_report(folder: Path) -> None:
+    raise NotImplementedError
+
+
+@app.command()
+def plan(
+    protocol: PROTOCOL,
+    results: RESULTS = None,
+    every: Annotated[bool, typer.Option("--every", help="list each run with its key")] = False,
+) -> None:
+    """Show what a protocol would run, and how much of it is done. Runs nothing.
+
+    Example: `litmus plan quick --every`
+    """
+    from bench import board
+    from bench.config import load_protocol
+    from bench.progress import cell
+
+    planned = _planned(load_protocol(protocol), results, None, False)
+    if every:
+        rows = [[key, planned.status(key), cell(run)] for key, run in planned.plan.items()]
+        _print_table(["key", "status", "run"], rows)
+    else:
+        _print_table(["method", "lr", "objective", "tasks", "seeds", "runs", "done"], board.by_row(planned))
+
+
+@app.command()
+def run(
+    task: Annotated[
+        list[str], typer.Option(help="folder:PATH, or a task's name (litmus tasks)", autocompletion=_task_names)
+    ],
+    method: Annotated[
+        list[str], typer.Option("--method", "-m", help="lora, lora[rank=8], ...", autocompletion=_method_names)
+    ],
+    identifier: Annotated[str | None, typer.Option(help="the rare word that names the concept in captions")] = None,
+    class_word: Annotated[str | None, typer.Option(help="what the pictures show: dog, mug, ...")] = None,
+    kind: Annotated[str | None, typer.Option(help="subject or style")] = None,
+    lr: Annotated[float | None, typer.Option(help="learning rate  [default: each method's own]")] = None,
+    steps: Annotated[int | None, typer.Option(help="training steps  [default: 150]")] = None,
+    batch: Annotated[int | None, typer.Option(help="pictures per step  [default: 4]")] = None,
+    seeds: Annotated[str, typer.Option(help="0 or 0,1,2 or 0-4")] = "0",
+    objective: Annotated[str | None, typer.Option(help="plain or prior")] = None,
+    base: Annotated[str | None, typer.Option(help="pocket or toy")] = None,
+    extractors: Annotated[str | None, typer.Option(help="pocket or toy")] = None,
+    timeout: Annotated[float | None, typer.Option(help="seconds per run")] = None,
+    workers: WORKERS = None,
+    out: Annotated[Path | None, typer.Option(help="where results go  [default: results/mine]")] = None,
+    retry_failed: RETRY = False,
+) -> None:
+    """Fine-tune on your own pictures and see scores and sample pictures.
+
+    A folder needs one word for what it shows and a rare word that will stand for it.
+
+    Examples:
+
+    `litmus run --task folder:photos/rex --identifier sks --class-word dog --method lora`
+
+    `litmus run --task folder:inks --kind style --identifier sks -m lora[rank=8] -m bias --seeds 0-2`
+
+    `litmus run --task pocket/subject-mug-a -m lora --lr 0.002 --steps 300`
+    """
+    from bench import board, oneoff
+    from bench.config import results
+
+    folder = out or results() / "mine"
+    protocol = oneoff.protocol(
+        name=folder.name,
+        tasks=[oneoff.task_name(one, identifier, class_word, kind) for one in task],
+        methods=method,
+        seeds=seeds,
+        lr=lr,
+        objective=objective,
+        base=base,
+        extractors=extractors,
+        steps=steps,
+        batch=batch,
+        timeout=timeout,
+        workers=workers,
+    )
+    planned = _planned(protocol, folder, workers, retry_failed)
+    records = board.run(planned, _say)
+    _print_table(*oneoff.scores(records))
+    _say(f"sample pictures and records: {folder / 'runs'}   tables and page: litmus report {folder}")
+    _finish(board.failures(records))
+
+
+@app.command()
+def sweep(protocol: PROTOCOL, results: RESULTS = None, workers: WORKERS = None, retry_failed: RETRY = False) -> None:
+    """Try every learning rate of a protocol's [sweep] table on tuning tasks, and print the best of each method.
+
+    Example: `litmus sweep tuning`
+    """
+    from bench import board
+    from bench.config import load_protocol
+
+    rules = load_protocol(protocol)
+    if rules.sweep is None:
+        raise LitmusError(f"{rules.name} has no [sweep] table: litmus bench {protocol} runs it")
+    planned = _planned(rules, results, workers, retry_failed)
+    records = board.run(planned, _say)
+    _say(board.summary(planned, records))
+    header, rows, rule = board.choices(list(records.values()))
+    _print_table(header, rows)
+    print(f"rule: {rule}")
+    _finish(board.failures(records, tolerated=("diverged",)))  # a rate that is too high is what a sweep looks for
+
+
+@app.command()
+def report(
+    board: Annotated[str, typer.Argument(autocompletion=_board_names, help="a board's name, or its folder")],
+) -> None:
+    """Write a board's tables, figures and page again, from its records only.
+
+    Examples: `litmus report quick` · `litmus report results/mine`
+    """
+    raise NotImplementedError(board)
+
+
+# --- lists --------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def methods(
+    name: Annotated[str | None, typer.Argument(autocompletion=_method_names, help="one method, with its settings")] = None,
+) -> None:
+    """List the methods, or one method's hyperparameters.
+
+    Examples: `litmus methods` · `litmus methods lora`
+    """
+    from bench.config import nearest
+    from bench.method import METHODS, load_plugins
+
+    load_plugins()
+    if name is None:
+        _print_table(
+            ["method", "learning rate", "size", "paper", "what it does"],
+            [[key, f"{m.lr:g}" if m.trains else "", m.size_field or "", m.paper, _first(m)] for key, m in METHODS.items()],
+        )
+        return
+    if name not in METHODS:
+        raise LitmusError(nearest(name, METHODS, "method"))
+    method = METHODS[name]
+    print(f"{name}: {_first(method)}\n{method.paper}\n")
+    _print_table(["setting", "default"], [[key, str(value)] for key, value in method().hyper().items()])
+
+
+def _first(thing: Any) -> str:
+    return (thing.__doc__ or "").strip().splitlines()[0] if thing.__doc__ else ""
+
+
+@app.command()
+def tasks(
+    split: Annotated[str | None, typer.Option(help="tuning, test or user")] = None,
+) -> None:
+    """List the tasks that are there. A folder of pictures is a task too: folder:PATH (see `litmus run --help`)."""
+    from bench.tasks import list_tasks
+
+    for name in list_tasks(split):
+        print(name)
+
+
+@app.command()
+def metrics() -> None:
+    """List the scores: what each measures, its range and which way is better."""
+    from bench.metrics import METRICS
+
+    _print_table(
+        ["metric", "better", "range", "what it measures"],
+        [
+            [m.name, "higher" if m.higher_is_better else "lower", f"{m.bounds[0]} to {m.bounds[1]}", m.definition]
+            for m in METRICS.values()
+        ],
+    )
+
+
+@app.command()
+def protocols() -> None:
+    """List the protocols that come with Litmus."""
+    from bench.config import load_protocol, protocol_names
+
+    found = [load_protocol(name) for name in protocol_names()]
+    _print_table(
+        ["protocol", "base", "tasks", "methods", "about"],
+        [[p.name, p.base, str(len(p.tasks)), str(len(p.methods)), p.title] for p in found],
+    )
+
+
+@app.command("check-method")
+def check_method(file: Annotated[Path, typer.Argument(help="a Python file with a registered method")]) -> None:
+    """Examine your own method file: the same checks that every method of Litmus must pass.
+
+    Example: `litmus check-method my_method.py`
+    """
+    raise NotImplementedError(file)
+
+
+# --- the pocket world and base ------------------------------------------------------------------------------------
+
+
+@world.command("show")
+def world_show(out: Path = Path("world.png"), seed: int = 0) -> None:
+    """Draw a sheet of scenes, subjects and styles with their captions."""
+    import bench.world
+
+    bench.world.cli_show(out, seed)  # type: ignore[attr-defined]
+
+
+@world.command("tasks")
+def world_tasks(out: Path | None = None, seed: int = 0) -> None:
+    """Draw the pocket tasks anew (default: datasets/pocket)."""
+    from bench.config import datasets
+    from bench.world import tasks as drawn
+
+    drawn.write(out or datasets() / "pocket", seed)
+
+
+@pocket.command("train")
+def pocket_train() -> None:
+    """Train the pocket base and its evaluators from the world (hours on two cores)."""
+    from bench.world import pretrain
+
+    pretrain.main()
+
+
+@pocket.command("card")
+def pocket_card() -> None:
+    """Measure the pocket base and its evaluators, and write their card."""
+    from bench.world import card
+
+    card.main()
+
+
+def main() -> None:
+    """The `litmus` command: a LitmusError is one line and exit code 2."""
+    from bench.record import no_space
+
+    try:
+        app(prog_name="litmus")
+    except LitmusError as error:
+        _say(f"error: {error}")
+        sys.exit(2)
+    except OSError as error:
+        if not no_space(error) and not isinstance(error, PermissionError):
+            raise
+        _say(f"error: {(error.strerror or str(error)).lower()}: {error.filename or 'while writing'}")
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""A board: a protocol's runs and their records in one folder. Planned, run and counted here; imports no torch."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.catalogue import ask
+from bench.config import LitmusError, Protocol, results
+from bench.launch import COMMAND, Launcher, Stopped, lock, missing, stored
+from bench.order import Pace
+from bench.plan import Catalogue, expand
+from bench.progress import progress, span
+from bench.provenance import cores
+from bench.record import Record, Run
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Board:
+    """A planned board: all its runs by key, those without a record, and the records it has."""
+
+    protocol: Protocol
+    folder: Path
+    plan: dict[str, Run]
+    todo: dict[str, Run]
+    have: dict[str, Record]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def workers(self) -> int:
+        return self.protocol.limits.workers or cores()
+
+    def status(self, key: str) -> str:
+        """The status of a run of the plan, "" for one that is still to be run."""
+        return self.have[key].status if key in self.have else ""
+
+    def headline(self) -> str:
+        """`quick: 56 runs, 12 done, 44 to run on 2 workers (about 9 min)`."""
+        line = f"{self.protocol.name}: {len(self.plan)} runs, {len(self.have)} done, {len(self.todo)} to run"
+        if not self.todo:
+            return line
+        seconds = Pace(list(self.have.values())).left(list(self.todo.values()), self.workers)
+        line += f" on {min(self.workers, len(self.todo))} workers"
+        return line + (f" (about {span(seconds)})" if seconds else "")
+
+
+def plan(
+    protocol: Protocol,
+    folder: Path | None = None,
+    retry_failed: bool = False,
+    catalogue: Catalogue | None = None,
+) -> Board:
+    """Look up what `protocol` names and compare it with the records in `folder` (default: results/<name>)."""
+    folder = folder or results() / protocol.name
+    catalogue = catalogue or ask(protocol)
+    runs = expand(protocol, catalogue)
+    todo, have = missing(runs, folder, retry_failed)
+    return Board(protocol, folder, runs, todo, have, catalogue.notes)
+
+
+def run(board: Board, say: Say, command: tuple[str, ...] = COMMAND) -> dict[str, Record]:
+    """Do what is missing; returns the records of the whole plan. LitmusError when it was stopped or cannot write."""
+    with lock(board.folder):
+        for part in (board.folder / "runs").glob(".*.part"):  # halves of files from a runner that was killed
+            with contextlib.suppress(OSError):
+                part.unlink()
+        for fault in stored(board.folder)[1]:
+            say(fault)
+        if board.todo:
+            _launch(board, command)
+    records = stored(board.folder)[0]
+    return {key: records[key] for key in board.plan if key in records}
+
+
+def _launch(board: Board, command: tuple[str, ...]) -> None:
+    with progress(len(board.plan), len(board.have)) as shown:
+        launcher = Launcher(
+            board.todo,
+            board.folder,
+            shown,
+            timeout=board.protocol.limits.timeout,
+            workers=board.protocol.limits.workers,
+            pace=Pace(list(board.have.values())),
+            command=command,
+        )
+        try:
+            launcher.run()
+        except Stopped:
+            raise LitmusError(
+                f"stopped: {shown.done} of {len(board.plan)} runs are done and kept in {board.folder}; "
+                "the same command goes on from there"
+            ) from None
+
+
+def by_row(board: Board) -> list[list[str]]:
+    """A plan in words, one line per row of its table: method, lr, objective, tasks, seeds, runs, done."""
+    groups: dict[tuple, list[str]] = {}
+    for key, run in board.plan.items():
+        groups.setdefault((run.spec, run.lr, run.objective), []).append(key)
+    lines = []
+    for (spec, lr, objective), keys in groups.items():
+        runs = [board.plan[key] for key in keys]
+        counts = [len({r.task for r in runs}), len({r.seed for r in runs}), len(runs), sum(k in board.have for k in keys)]
+        lines.append([spec, "" if lr is None else f"{lr:g}", objective, *map(str, counts)])
+    return lines
+
+
+def summary(board: Board, records: dict[str, Record]) -> str:
+    """`quick: 56 runs: 55 ok, 1 diverged`."""
+    counts = Counter(record.status for record in records.values())
+    return f"{board.protocol.name}: {len(board.plan)} runs: " + ", ".join(f"{n} {s}" for s, n in counts.most_common())
+
+
+def failures(records: dict[str, Record], tolerated: tuple[str, ...] = ()) -> list[str]:
+    """One line for each run that did not end well."""
+    from bench.progress import cell
+
+    return [
+        f"{record.status}: {cell(record.run)}: {record.error or 'no message'}"
+        for record in records.values()
+        if not record.ok and record.status not in tolerated
+    ]
+
+
+def choices(records: list[Record]) -> tuple[list[str], list[list[str]], str]:
+    """A sweep's answer: header and rows of the chosen learning rates, and the rule that chose them."""
+    from bench.study.frame import tidy
+    from bench.study.tuning import RULE, choose
+
+    rows = []
+    for choice in choose(tidy(records).frame):
+        best = choice.best
+        tried = " ".join(f"{t.lr:g}:{t.score.value:.3f}" + (f"({t.failed} failed)" if t.failed else "") for t in choice.trials)
+        edge = f"the {choice.edge} tried" if choice.edge else ""
+        score = f"{best.score.value:.3f}" if best else "none was scored"
+        rows.append([choice.spec, f"{choice.lr:g}", score, edge, tried])
+    return ["method", "best lr", "headline", "at the edge", "tried (lr:headline)"], rows, RULE

@@ -1,0 +1,113 @@
+"""What only torch can tell a plan, found out in a process of its own so that the runner's parent stays light.
+
+`ask(protocol)` starts `python -m bench.catalogue`, which loads the registries, the base, the extractors and every
+task that the protocol names: a wrong name or a broken picture is one line before anything runs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict
+from typing import Any
+
+from bench.config import PSEUDO, LitmusError, Protocol, nearest
+from bench.plan import Catalogue, Competitor, TaskFacts, objectives, specs, task_names
+
+_MARK = "litmus-catalogue:"  # the answer's line; whatever else a library prints is not it
+
+
+def ask(protocol: Protocol) -> Catalogue:
+    """The catalogue of everything that `protocol` names. LitmusError for what is unknown, missing or broken."""
+    request = json.dumps(
+        {
+            "base": protocol.base,
+            "extractors": protocol.extractors,
+            "specs": specs(protocol),
+            "tasks": task_names(protocol),
+            "objectives": objectives(protocol),
+        }
+    )
+    done = subprocess.run([sys.executable, "-m", "bench.catalogue"], input=request, capture_output=True, text=True)
+    lines = [line for line in done.stdout.splitlines() if line.startswith(_MARK)]
+    if not lines:
+        last = (done.stderr.strip() or "no output").splitlines()[-1]
+        raise LitmusError(f"cannot look up what the protocol names: {last}")
+    answer = json.loads(lines[-1].removeprefix(_MARK))
+    if "error" in answer:
+        raise LitmusError(answer["error"])
+    return Catalogue(
+        competitors={name: Competitor(**one) for name, one in answer["competitors"].items()},
+        tasks={name: TaskFacts(**one) for name, one in answer["tasks"].items()},
+        base_digest=answer["base_digest"],
+        extractors_digest=answer["extractors_digest"],
+        notes=tuple(answer["notes"]),
+    )
+
+
+def competitor(spec: str) -> Competitor:
+    """A method spec resolved against the registry; LitmusError for an unknown name or hyperparameter."""
+    from bench import method
+
+    name, hyper = method.parse_spec(spec)
+    if name in PSEUDO:
+        return Competitor(spec=name, method=name, hyper={}, lr=0.0)
+    made = method.make(name, **hyper)
+    plain = type(made)().hyper()
+    full = made.hyper()
+    differs = {k: v for k, v in full.items() if v != plain.get(k)}
+    return Competitor(spec=method.label(name, differs), method=name, hyper=full, lr=type(made).lr)
+
+
+def survey(request: dict[str, Any]) -> dict[str, Any]:
+    """The torch side of `ask`: a table that JSON can carry."""
+    from bench import tasks
+    from bench.bases import base_digest, load_base
+    from bench.extractors import extractors_digest
+    from bench.objectives import OBJECTIVES
+
+    # Names first: they are cheap, and a misspelling must not wait for anything else.
+    competitors = {spec: asdict(competitor(spec)) for spec in request["specs"]}
+    for name in request["objectives"]:
+        if name not in OBJECTIVES:
+            raise LitmusError(nearest(name, OBJECTIVES, "objective"))
+    answer = {
+        "base_digest": base_digest(request["base"]),
+        "extractors_digest": extractors_digest(request["extractors"]),
+        "competitors": competitors,
+        "tasks": {},
+        "notes": [],
+    }
+    for name in request["tasks"]:
+        task = tasks.load(name)
+        answer["tasks"][name] = asdict(TaskFacts(task.digest, task.has_truth, task.split))
+        # The words of drawn tasks are the base's own; loading a base to ask costs seconds.
+        if task.split == "user" and (unknown := load_base(request["base"]).unknown_words(task.texts())):
+            answer["notes"].append(unknown_line(task.name, unknown, request["base"]))
+    return answer
+
+
+def unknown_line(task: str, words: list[str], base: str) -> str:
+    """What it means that captions or prompts of a task hold words that the base was never taught."""
+    named = ", ".join(words[:20]) + (f" and {len(words) - 20} more" if len(words) > 20 else "")
+    return (
+        f"{task}: the base {base} does not know the words: {named}; it reads each as the same blank token, so prompts "
+        "that differ only there give the same picture, and text scores of these prompts say little"
+    )
+
+
+def _main() -> None:
+    out = os.dup(1)
+    os.dup2(2, 1)  # a library that prints must not end up in the answer
+    try:
+        answer = survey(json.loads(sys.stdin.read()))
+    except LitmusError as error:
+        answer = {"error": str(error)}
+    with os.fdopen(out, "w") as file:
+        file.write(_MARK + json.dumps(answer) + "\n")
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,374 @@
+"""The contract as functions: what every method must do, said so that an outside author can run it on their own file.
+
+Each check takes a method and an Arena, and fails with an AssertionError in plain words. `examine` runs them all and
+reports, `check_method` raises, `check_file` serves `litmus check-method FILE`.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import random
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.method import Method, Network, attached, figures, label, load_file, load_state, parse_spec, state
+from bench.rng import rng
+
+STEPS = 6  # of AdamW at the method's own rate: enough for a layer behind a zero layer to move
+
+
+@dataclass(frozen=True)
+class Result:
+    """The outcome of one check; `message` is empty when it is ok."""
+
+    name: str
+    ok: bool
+    message: str
+    method: str = ""
+
+
+@dataclass(frozen=True)
+class Arena:
+    """Where a method is tried: a factory of one and the same frozen network, and what to feed it.
+
+    x, target (B, C, H, W); t (B,); context (B, L, D)
+    """
+
+    make: Callable[[], Network]
+    x: Tensor
+    t: Tensor
+    context: Tensor
+    target: Tensor
+
+    def run(self, net: Network) -> Tensor:
+        return net(self.x, self.t, self.context)
+
+    def loss(self, net: Network) -> Tensor:
+        return (self.run(net).float() - self.target).square().mean()
+
+
+def arena(make_net: Callable[[], Network] | None = None) -> Arena:
+    """An Arena of `make_net` (the toy U-Net without it), with inputs in the shapes that its denoiser's config asks for.
+
+    `make_net` must give the same weights each time, and bare shapes under `torch.device("meta")`.
+    """
+    from bench.bases.toy import toy_network
+
+    build = make_net or toy_network
+    built = build()
+
+    def make() -> Network:  # a copy is made sooner than a network
+        return build() if torch.get_default_device().type == "meta" else copy.deepcopy(built)
+
+    config = built.denoiser.config
+    channels, side, wide = config.in_channels, config.sample_size, config.cross_attention_dim
+    stream = rng("checks")
+    x, target = (torch.randn(2, channels, side, side, generator=stream) for _ in range(2))
+    return Arena(make, x, torch.tensor([1, 500]), torch.randn(2, 3, wide, generator=stream), target)
+
+
+def _fresh(method: Method, place: Arena, seed: int = 0) -> Network:
+    return attached(method, place.make(), torch.Generator().manual_seed(seed))
+
+
+@torch.enable_grad()
+def _train(method: Method, place: Arena, net: Network, steps: int = STEPS) -> None:
+    groups = method.groups(net, method.lr)
+    if not method.trains:
+        return
+    optimiser = torch.optim.AdamW(groups, weight_decay=0.0)
+    for i in range(steps):
+        optimiser.zero_grad()
+        place.loss(net).backward()
+        optimiser.step()
+        method.step(net, i, steps)
+    net.zero_grad(set_to_none=True)
+
+
+def _trained(method: Method, place: Arena) -> Network:
+    net = _fresh(method, place)
+    _train(method, place, net)
+    return net
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    return torch.allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def _gap(a: Tensor, b: Tensor) -> str:
+    return f"the outputs differ by up to {(a - b).abs().max().item():.2g}"
+
+
+def declares_itself(method: Method, place: Arena) -> None:
+    """Its facts are in order: names, search space, size, defaults for every hyperparameter."""
+    names = [f.name for f in fields(method)]
+    assert method.name and method.paper, "name and paper must not be empty"
+    assert label(method.name, method.hyper()) and parse_spec(label(method.name, method.hyper()))[1] == method.hyper(), (
+        "a hyperparameter is a number, true, false, none or text: others cannot be written in a protocol"
+    )
+    try:
+        type(method)()
+    except TypeError as error:
+        raise AssertionError(f"every hyperparameter needs a default: {error}") from None
+    for key, entry in method.space.items():
+        assert key == "lr" or key in names, f"space names {key!r}, which is no hyperparameter"
+        assert len(entry) == 3 and entry[2] in ("log", "linear") and entry[0] < entry[1], (
+            f'space[{key!r}] must be (low, high, "log" or "linear"), not {entry}'
+        )
+    assert method.size_field in (None, *names), f"size_field is {method.size_field!r}, which is no hyperparameter"
+    if method.trains:
+        assert method.lr > 0, f"lr must be above 0, not {method.lr}"
+
+
+@torch.no_grad()
+def starts_at_base(method: Method, place: Arena) -> None:
+    """Attached and untrained it computes what the base computes, or says exact_start = False and does not."""
+    mine, base = place.run(_fresh(method, place)), place.run(place.make())
+    if method.exact_start:
+        assert _same(mine, base), f"the start is not the base: {_gap(mine, base)}; say exact_start = False if so meant"
+    else:
+        assert not _same(mine, base), "exact_start = False, yet the start is the base: leave the declaration out"
+
+
+def counts_by_formula(method: Method, place: Arena) -> None:
+    """`count` says what `attach` makes trainable, on the meta device too, and grows with the size."""
+    sizes = [method]
+    if method.size_field:
+        sizes.append(replace(method, **{method.size_field: 2 * getattr(method, method.size_field)}))
+    for one in sizes:
+        seen = sum(p.numel() for p in state(_fresh(one, place)).values())
+        with torch.device("meta"):
+            said = one.count(place.make())
+        assert said == seen, f"count says {said:,} scalars, attach makes {seen:,} trainable ({one})"
+        assert (seen > 0) == method.trains, f"{seen:,} scalars are trainable, yet trains = {method.trains}"
+    if len(sizes) == 2:
+        small, large = (one.count(place.make()) for one in sizes)
+        assert small < large, f"count does not grow with {method.size_field}, though size_field says so"
+
+
+def trains_only_its_own(method: Method, place: Arena) -> None:
+    """Training moves every trainable tensor and no other, buffers included."""
+    start = _fresh(method, place)
+    net = copy.deepcopy(start)
+    _train(method, place, net)
+    own = set(state(start))
+    tensors = dict(start.named_parameters()) | dict(start.named_buffers())
+    moved = {k for k, p in (*net.named_parameters(), *net.named_buffers()) if k in tensors and not p.equal(tensors[k])}
+    assert not moved - own, f"training moved what is not trainable: {_some(moved - own)}"
+    assert not own - moved, f"trainable, but training never moved it: {_some(own - moved)}"
+    optimised = {id(p) for group in method.groups(net, method.lr) for p in group["params"]}
+    named = {id(p): k for k, p in net.named_parameters() if p.requires_grad}
+    assert optimised == set(named), f"groups() and requires_grad disagree on {len(optimised ^ set(named))} tensors"
+
+
+def learns(method: Method, place: Arena) -> None:
+    """A few steps at its own learning rate lower the loss."""
+    if not method.trains:
+        assert not state(_fresh(method, place)), "trains = False, yet something requires grad"
+        return
+    with torch.no_grad():
+        before, after = (place.loss(net).item() for net in (_fresh(method, place), _trained(method, place)))
+    assert math.isfinite(after), f"the loss is {after} after {STEPS} steps at lr {method.lr:g}"
+    assert after < before, f"{STEPS} steps at lr {method.lr:g} take the loss from {before:.5g} to {after:.5g}"
+
+
+@torch.no_grad()
+def survives_disk(method: Method, place: Arena) -> None:
+    """What is trainable, written as safetensors and read into a network attached under another seed, is the whole."""
+    from safetensors.torch import load_file as read
+    from safetensors.torch import save_file
+
+    net = _trained(method, place)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "state.safetensors"
+        save_file({k: v.contiguous() for k, v in state(net).items()}, path)
+        back = _fresh(method, place, seed=1)
+        load_state(back, read(path))
+    a, b = place.run(net), place.run(back)
+    assert _same(a, b), f"read back under another seed, {_gap(a, b)}: something random is frozen and not saved"
+
+
+@torch.no_grad()
+def merges_into_base(method: Method, place: Arena) -> None:
+    """Merged, the base alone holds it all: same names, same shapes, same output; or it says mergeable = False."""
+    net = _trained(method, place)
+    base = place.make()
+    shapes = {k: v.shape for k, v in base.state_dict().items()}
+    if not method.mergeable:
+        extra = net.state_dict().keys() != shapes.keys()
+        assert extra, "mergeable = False, yet every tensor is the base's own: leave the declaration out"
+        return
+    before = place.run(net)
+    flat = copy.deepcopy(net)
+    method.merge(flat)
+    got = {k: v.shape for k, v in flat.state_dict().items()}
+    odd = {k for k in got.keys() | shapes.keys() if got.get(k) != shapes.get(k)}
+    assert not odd, f"after merge, names or shapes are not the base's: {_some(odd)}"
+    base.load_state_dict(flat.state_dict())
+    for name, other in (("merged", flat), ("merged, in a base of its own", base)):
+        assert _same(place.run(other), before), f"{name}, {_gap(place.run(other), before)}"
+
+
+def repeats(method: Method, place: Arena) -> None:
+    """The same `rng` gives the same start, whatever the global streams have been through."""
+    starts = []
+    for i in range(2):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(i)
+            starts.append(state(_fresh(method, place, seed=3)))
+    odd = {k for k in starts[0] if not starts[0][k].equal(starts[1][k])}
+    assert not odd, f"drawn from a global stream instead of rng: {_some(odd)}"
+
+
+def leaves_global_streams_alone(method: Method, place: Arena) -> None:
+    """attach and merge draw nothing from the streams of torch, numpy and random."""
+    net = place.make()
+    before = _streams()
+    attached(method, net, torch.Generator().manual_seed(0))
+    if method.mergeable:
+        method.merge(net)
+    odd = [name for (name, a), (_, b) in zip(before, _streams(), strict=True) if a != b]
+    assert not odd, f"attach or merge moves the global stream of {' and '.join(odd)}: draw from rng"
+
+
+def _streams() -> list[tuple[str, object]]:
+    now = np.random.get_state(legacy=False)
+    return [
+        ("torch", torch.get_rng_state().numpy().tobytes()),
+        ("numpy", repr((now["state"]["key"].tobytes(), now["state"]["pos"]))),  # type: ignore[index]
+        ("random", random.getstate()),
+    ]
+
+
+def copies(method: Method, place: Arena) -> None:
+    """A deep copy computes the same, and training it leaves the original as it was."""
+    net = _fresh(method, place)
+    with torch.no_grad():
+        before = place.run(net)
+    twin = copy.deepcopy(net)
+    with torch.no_grad():
+        assert _same(place.run(twin), before), "a deep copy computes something else"
+    _train(method, place, twin, steps=2)
+    with torch.no_grad():
+        assert _same(place.run(net), before), "training a deep copy changes the original: it still points there"
+
+
+def works_checkpointed(method: Method, place: Arena) -> None:
+    """Gradient checkpointing changes memory, not gradients."""
+    net = _trained(method, place)
+    if not method.trains or not getattr(net.denoiser, "_supports_gradient_checkpointing", False):
+        return
+    grads = []
+    net.train()
+    for switch in ("disable_gradient_checkpointing", "enable_gradient_checkpointing"):
+        getattr(net.denoiser, switch)()
+        net.zero_grad(set_to_none=True)
+        place.loss(net).backward()
+        grads.append({k: p.grad.clone() for k, p in net.named_parameters() if p.grad is not None})
+    odd = {k for k in grads[0] if k not in grads[1] or not _same(grads[0][k], grads[1][k])}
+    assert not odd, f"under gradient checkpointing the gradient differs: {_some(odd)}"
+
+
+def works_in_bf16(method: Method, place: Arena) -> None:
+    """A base in bfloat16, and a base in float32 under autocast, give finite outputs and gradients."""
+    for how in ("bfloat16", "autocast"):
+        net = place.make()
+        if how == "bfloat16":
+            net.to(torch.bfloat16)
+            place = replace(place, x=place.x.bfloat16(), context=place.context.bfloat16())
+        else:
+            place = replace(place, x=place.x.float(), context=place.context.float())
+        attached(method, net, torch.Generator().manual_seed(0))
+        with torch.autocast("cpu", torch.bfloat16, enabled=how == "autocast"):
+            loss = place.loss(net)
+        assert loss.isfinite(), f"the loss under {how} is {loss.item()}"
+        if method.trains:
+            loss.backward()
+            bad = {k for k, p in net.named_parameters() if p.requires_grad and not _finite(p.grad)}
+            assert not bad, f"no finite gradient under {how}: {_some(bad)}"
+
+
+def figures_agree(method: Method, place: Arena) -> None:
+    """The four counts fit together and with `count`, on the meta device."""
+    with torch.device("meta"):
+        net = place.make()
+        said = figures(method, net)
+    assert said.trainable == method.count(net) == said.stored, f"{said} against count {method.count(net):,}"
+    assert 0 <= said.buffers <= said.active, f"buffers are part of what is active: {said}"
+    assert said.active > 0 or method.mergeable, "nothing is added to the base, so it is merged: drop mergeable = False"
+
+
+def _finite(grad: Tensor | None) -> bool:
+    return grad is not None and bool(grad.isfinite().all())
+
+
+def _some(names: Iterable[str]) -> str:
+    shown = sorted(names)
+    return ", ".join(shown[:3]) + (f" and {len(shown) - 3} more" if len(shown) > 3 else "")
+
+
+Check = Callable[[Method, Arena], None]
+
+ALL: tuple[Check, ...] = (
+    declares_itself,
+    starts_at_base,
+    counts_by_formula,
+    trains_only_its_own,
+    learns,
+    survives_disk,
+    merges_into_base,
+    repeats,
+    leaves_global_streams_alone,
+    copies,
+    works_checkpointed,
+    works_in_bf16,
+    figures_agree,
+)
+
+
+def examine(method: Method, make_net: Callable[[], Network] | None = None) -> list[Result]:
+    """Every check on `method`, none skipped because another failed."""
+    place = arena(make_net)
+    return [_result(method, check, place) for check in ALL]
+
+
+def _result(method: Method, check: Check, place: Arena) -> Result:
+    try:
+        check(method, place)
+    except Exception as error:  # a method under test may fail in any way; the reason goes to its author
+        text = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
+        return Result(check.__name__, False, " ".join(text.split()), method.name)
+    return Result(check.__name__, True, "", method.name)
+
+
+def check_method(method: Method, make_net: Callable[[], Network] | None = None) -> None:
+    """For an author's own test suite: AssertionError with a line for each check that `method` fails."""
+    bad = [f"{r.name}: {r.message}" for r in examine(method, make_net) if not r.ok]
+    assert not bad, f"{method.name} breaks the contract\n" + "\n".join(bad)
+
+
+def check_file(path: str | Path) -> list[Result]:
+    """Every check on every method that the file registers, at its defaults.
+
+    Raises LitmusError when the file cannot be loaded; a file without a method is one failed result.
+    """
+    found = load_file(path)
+    if not found:
+        return [Result("registers_a_method", False, "no class is decorated with @register from bench.method", "")]
+    results: list[Result] = []
+    for cls in found:
+        try:
+            method = cls()
+        except Exception as error:
+            why = f"every hyperparameter needs a default that is allowed: {error}"
+            results.append(Result("declares_itself", False, why, cls.name))
+            continue
+        results += examine(method)
+    return results

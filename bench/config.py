@@ -1,0 +1,236 @@
+"""Protocols as checked models, near-name errors, and where data and results lie. Imports no torch."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+import tomllib
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+PSEUDO = ("truth", "truth_raw")  # rows that are not methods: the truth pictures through the VAE, and as they are
+UNTRAINED = ("base", *PSEUDO)  # rows with neither learning rate nor objective nor training budget
+
+
+class LitmusError(Exception):
+    """A mistake that the user can mend: its text is one clear line with the remedy."""
+
+
+def nearest(name: str, known: Iterable[str], kind: str = "name", listing: str = "") -> str:
+    """The line for an unknown name: `unknown method 'lroa': did you mean 'lora'? (litmus methods lists 6)`.
+
+    `kind` says what was asked for; `listing` is the command that lists the known names (its default exists for
+    methods, tasks, metrics and protocols).
+    """
+    names = sorted(set(known))
+    if not listing and kind in ("method", "task", "metric", "protocol"):
+        listing = f"litmus {kind}s"
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    line = f"unknown {kind} '{name}'" + (f": did you mean '{close[0]}'?" if close else "")
+    if listing:
+        return f"{line} ({listing} lists {len(names)})"
+    shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+    return f"{line} (known: {shown or 'none'})"
+
+
+# --- where things lie ---------------------------------------------------------------------------------------------
+
+
+@lru_cache
+def _clone() -> Path | None:
+    """The clone that this file belongs to, if it belongs to one: the nearest parent with this project's metadata."""
+    for folder in Path(__file__).resolve().parents:
+        file = folder / "pyproject.toml"
+        if file.is_file() and 'name = "peft-litmus"' in file.read_text(encoding="utf-8"):
+            return folder
+    return None
+
+
+def root() -> Path:
+    """The folder that holds datasets/ and results/: $LITMUS_HOME, else the clone, else the user's cache."""
+    if home := os.environ.get("LITMUS_HOME"):
+        return Path(home).expanduser()
+    if clone := _clone():
+        return clone
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "litmus"
+
+
+def datasets() -> Path:
+    """The folder of task data (`datasets/` below the root)."""
+    return root() / "datasets"
+
+
+def results() -> Path:
+    """The folder of boards (`results/` below the root); a board is `results/<protocol>/`."""
+    return root() / "results"
+
+
+def digest_files(files: Iterable[Path], root: Path) -> str:
+    """sha256 over the names (relative to `root`) and bytes of `files`, in the order of their names."""
+    h = hashlib.sha256()
+    for path in sorted(files):
+        h.update(path.relative_to(root).as_posix().encode() + b"\0")
+        h.update(hashlib.sha256(path.read_bytes()).digest())
+    return h.hexdigest()
+
+
+# --- protocols ----------------------------------------------------------------------------------------------------
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Train(_Strict):
+    """The training budget, the same for every method of a board."""
+
+    steps: int = Field(150, ge=1)
+    batch: int = Field(4, ge=1)
+    dtype: Literal["fp32", "bf16"] = "fp32"
+    clip: float = Field(1.0, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+
+
+class Sample(_Strict):
+    """How pictures are drawn for the scores."""
+
+    steps: int = Field(20, ge=1)
+    guidance: float = Field(4.0, ge=0)
+    per_prompt: int = Field(1, ge=1)
+
+
+class Limits(_Strict):
+    """What one run may take. `timeout` in seconds per run; `workers` 0 means one per core."""
+
+    timeout: float = Field(600, gt=0)
+    workers: int = Field(0, ge=0)
+
+
+def _canonical(spec: str) -> str:
+    from bench.spec import label, parse_spec  # bench.spec takes its errors from here
+
+    try:
+        return label(*parse_spec(spec))
+    except LitmusError as error:
+        raise ValueError(str(error)) from None  # pydantic adds where
+
+
+class Row(_Strict):
+    """One competitor: a method spec with what differs from the board's defaults. `lr` None: the method's own."""
+
+    spec: str
+    lr: float | None = Field(None, gt=0)
+    seeds: tuple[int, ...] | None = Field(None, min_length=1)
+    tasks: tuple[str, ...] | None = Field(None, min_length=1)
+    objective: str | None = None
+
+    @field_validator("spec")
+    @classmethod
+    def _readable(cls, spec: str) -> str:
+        return _canonical(spec)
+
+
+class Extra(_Strict):
+    """More seeds, tasks or another objective for some of the rows above, named by their spec."""
+
+    methods: tuple[str, ...] = Field(min_length=1)
+    seeds: tuple[int, ...] | None = Field(None, min_length=1)
+    tasks: tuple[str, ...] | None = Field(None, min_length=1)
+    objective: str | None = None
+    lr: float | None = Field(None, gt=0)
+
+
+class Sweep(_Strict):
+    """Learning rates to try per method spec (all on the protocol's tasks, which are tuning tasks)."""
+
+    lrs: dict[str, tuple[float, ...]]
+
+    @field_validator("lrs")
+    @classmethod
+    def _positive(cls, lrs: dict[str, tuple[float, ...]]) -> dict[str, tuple[float, ...]]:
+        for spec, values in lrs.items():
+            if not values or min(values) <= 0:
+                raise ValueError(f"'{spec}' needs at least one learning rate, all above 0")
+        return {_canonical(spec): values for spec, values in lrs.items()}
+
+
+class Protocol(_Strict):
+    """One board: which methods meet which tasks under which budget. `protocol` is the rules' number: rows of
+    different numbers never share a table."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    protocol: int = Field(1, ge=1)
+    title: str = ""
+    base: str = "pocket"
+    extractors: str = "pocket"
+    tasks: tuple[str, ...] = Field(min_length=1)
+    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    objective: str = "plain"
+    train: Train = Train()
+    sample: Sample = Sample()
+    limits: Limits = Limits()
+    methods: tuple[Row, ...] = ()
+    extra: tuple[Extra, ...] = ()
+    sweep: Sweep | None = None
+
+
+def _explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """The first fault of a pydantic error as one line, with the nearest key for a misspelt one."""
+    # A misspelt key first: "field required" would only be its echo.
+    fault = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+    where = [str(part) for part in fault["loc"]]
+    if fault["type"] == "extra_forbidden":
+        owner: Any = model
+        for part in fault["loc"][:-1]:
+            if not isinstance(part, int):
+                owner = _MODELS.get(part, owner)
+        section = f" in [{'.'.join(p for p in where[:-1] if not p.isdigit())}]" if len(where) > 1 else ""
+        return nearest(where[-1], owner.model_fields, "key") + section
+    message = fault["msg"].removeprefix("Value error, ")
+    got = fault.get("input")
+    shown = f", not {got!r}" if isinstance(got, str | int | float) else ""
+    return f"{'.'.join(where) or 'the file'}: {message[:1].lower()}{message[1:]}{shown}"
+
+
+_MODELS: dict[Any, type[BaseModel]] = {
+    "train": Train,
+    "sample": Sample,
+    "limits": Limits,
+    "methods": Row,
+    "extra": Extra,
+    "sweep": Sweep,
+}
+
+
+def protocol_names() -> list[str]:
+    """Names of the protocols that come with the package."""
+    return sorted(p.stem for p in (Path(__file__).parent / "protocols").glob("*.toml"))
+
+
+def make_protocol(table: dict[str, Any], source: str = "protocol") -> Protocol:
+    """A checked protocol from a plain table; a fault is one line that names `source` and the key."""
+    try:
+        return Protocol.model_validate(table)
+    except ValidationError as error:
+        raise LitmusError(f"{source}: {_explain(error, Protocol)}") from None
+
+
+def load_protocol(name: str | Path) -> Protocol:
+    """A protocol by the name of one that comes with the package, or by the path of a TOML file."""
+    path = Path(name)
+    if path.suffix != ".toml":
+        if str(name) not in protocol_names():
+            raise LitmusError(nearest(str(name), protocol_names(), "protocol"))
+        path = Path(__file__).parent / "protocols" / f"{name}.toml"
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise LitmusError(f"cannot read the protocol {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise LitmusError(f"{path} is not TOML: {error}") from None
+    return make_protocol(table, path.name)

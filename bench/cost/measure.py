@@ -1,0 +1,124 @@
+"""The cost of one method on one network, under the names that a record carries."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bench.cost.flops import flops
+from bench.cost.memory import module_tensors, peak
+from bench.cost.scalars import bytes_disk, figures
+from bench.cost.speed import interleaved
+from bench.method import Method, Network, attached, load_state, state
+from bench.rng import rng
+
+
+@dataclass(frozen=True)
+class Example:
+    """One training batch as the denoiser sees it: x (B, C, H, W), t (B,), context (B, L, D); all on its device."""
+
+    x: Tensor
+    t: Tensor
+    context: Tensor
+
+    @staticmethod
+    def random(shape: tuple[int, ...], tokens: int, features: int, like: Tensor) -> Example:
+        """Random inputs of `shape` (B, C, H, W) in the dtype and on the device of `like`: cost sees only shapes."""
+        stream = rng("cost")
+        x = torch.randn(shape, generator=stream).to(like)
+        context = torch.randn(shape[0], tokens, features, generator=stream).to(like)
+        return Example(x, torch.full((shape[0],), 500, device=like.device), context)
+
+
+def training_step(
+    method: Method, net: Network, example: Example, autocast: Callable[[], AbstractContextManager] = nullcontext
+) -> Callable[[], None]:
+    """A closure that does one whole training step (forward, backward, clip, AdamW) of the attached `net`."""
+    optimiser = torch.optim.AdamW(method.groups(net, method.lr))
+    trained = [p for p in net.parameters() if p.requires_grad]
+
+    def step() -> None:
+        with autocast():
+            loss = net(example.x, example.t, example.context).float().square().mean()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+
+    return step
+
+
+def calls(
+    method: Method, net: Network, attached_net: Network, example: Example, warmup: int = 3, n: int = 10
+) -> dict[str, float | None]:
+    """overhead_unmerged and overhead_merged: seconds of a denoiser call as a multiple of the base's, timed in turns."""
+    nets = {"base": net, "unmerged": attached_net}
+    if method.mergeable:
+        nets["merged"] = copy.deepcopy(attached_net)
+        method.merge(nets["merged"])
+
+    def work(one: Network) -> Callable[[], object]:
+        return torch.no_grad()(lambda: one(example.x, example.t, example.context))
+
+    speed = interleaved({name: work(one) for name, one in nets.items()}, warmup, n)
+    return {
+        f"overhead_{name}": speed[name].seconds / speed["base"].seconds if name in speed else None
+        for name in ("unmerged", "merged")
+    }
+
+
+def measure(
+    method: Method,
+    net: Network,
+    example: Example,
+    autocast: Callable[[], AbstractContextManager] = nullcontext,
+    timed_calls: int = 0,
+) -> dict[str, int | float | None]:
+    """Costs of `method` on the untouched `net`, by the field names of bench.record.Cost; `net` is copied.
+
+    Everything but the seconds_* and overhead_* is the same on every run. `timed_calls` denoiser calls are timed per
+    variant for the two overheads; 0 leaves them out. A method that trains nothing has a peak and FLOPs of None.
+    """
+    net = copy.deepcopy(net).requires_grad_(False)
+    counts = figures(method, net)
+    start = time.perf_counter()
+    tuned = attached(method, copy.deepcopy(net), rng("cost", "attach"))
+    out: dict[str, int | float | None] = {
+        "seconds_attach": time.perf_counter() - start,  # with the copy that keeps the base whole
+        "scalars_trainable": counts.trainable,
+        "scalars_stored": counts.stored,
+        "scalars_active": counts.active,
+        "scalars_buffers": counts.buffers,
+        "scalars_denoiser": sum(p.numel() for p in net.denoiser.parameters()),
+        "bytes_disk": bytes_disk(tuned),
+        "bytes_peak": None,
+        "flops_step": None,
+    }
+    if timed_calls:
+        out |= calls(method, net, tuned, example, n=timed_calls)
+    saved = {key: p.clone() for key, p in state(tuned).items()}
+    start = time.perf_counter()
+    load_state(attached(method, copy.deepcopy(net), rng("cost", "load")), saved)
+    out["seconds_load"] = time.perf_counter() - start
+    if method.mergeable:
+        flat = copy.deepcopy(tuned)
+        start = time.perf_counter()
+        method.merge(flat)
+        out["seconds_merge"] = time.perf_counter() - start
+    if method.trains:
+        step = training_step(method, tuned.train(), example, autocast)
+        resident = [*module_tensors(tuned), example.x, example.t, example.context]
+
+        def two() -> None:  # the first step makes AdamW's moments, the second has them while it goes backward
+            step()
+            step()
+
+        out["bytes_peak"] = peak(two, resident).bytes
+        out["flops_step"] = flops(step)
+    return out

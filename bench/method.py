@@ -1,0 +1,295 @@
+"""The contract: what a fine-tuning method is, and the registry of methods.
+
+A method is a frozen dataclass of hyperparameters. Only `attach` and `count` must be written; freezing, training,
+saving, loading, counting and timing belong to the harness.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import importlib
+import importlib.util
+import os
+import sys
+import traceback
+import types
+import typing
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from bench.config import LitmusError, nearest
+from bench.rng import rng as stream
+from bench.spec import Value, label, parse_spec
+
+__all__ = [
+    "METHODS", "Figures", "LitmusError", "Method", "Network", "Value", "attached", "figures", "fit_budget", "label",
+    "load_file", "load_plugins", "load_state", "make", "parse_spec", "register", "state",
+]  # fmt: skip
+
+
+class Network(nn.Module):
+    """What a method is attached to: a denoiser and, where there is one, the text side."""
+
+    denoiser: nn.Module
+    text: nn.Module | None
+
+    def __init__(self, denoiser: nn.Module, text: nn.Module | None = None):
+        super().__init__()
+        self.denoiser = denoiser
+        self.text = text
+
+    def forward(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
+        """The denoiser's prediction (B, C, H, W) from `x` (B, C, H, W), `t` (B,) and text states `context` (B, L, D)."""
+        return self.denoiser(x, t, encoder_hidden_states=context).sample
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to train a small part of a frozen network.
+
+    An instance holds hyperparameters and nothing else; all state lives in the network. The harness freezes `net`
+    before `attach`, and reads `requires_grad` after it. The network is the harness's own copy, so nothing has to be
+    undone.
+    """
+
+    name: ClassVar[str]  # the file's name, the registry's key and the row in the table
+    paper: ClassVar[str]  # "arXiv:2106.10199, section 3"
+    lr: ClassVar[float] = 1e-3  # the learning rate where nobody gives one
+    space: ClassVar[dict[str, tuple]] = {}  # what may be searched under the budget: (low, high, "log" | "linear")
+    size_field: ClassVar[str | None] = None  # the hyperparameter that sets the number of trained scalars
+    # Declarations that bench.checks tests in both directions. Where one hangs on a hyperparameter, write a property.
+    exact_start: ClassVar[bool] = True  # attached and untrained, the network still computes what the base computes
+    mergeable: ClassVar[bool] = True  # `merge` leaves the base's own names and shapes
+    trains: ClassVar[bool] = True  # False only for the frozen base as a row
+
+    def attach(self, net: Network, rng: torch.Generator) -> None:
+        """Make `net` trainable in this method's parameters only, in place. All chance comes from `rng` (on the CPU)."""
+        raise NotImplementedError(f"{type(self).__name__} must say what it trains: write attach(self, net, rng)")
+
+    def count(self, net: Network) -> int:
+        """Trainable scalars by the paper's formula, from the shapes of an untouched `net` (meta device allowed)."""
+        raise NotImplementedError(f"{type(self).__name__} must say how much it trains: write count(self, net)")
+
+    def merge(self, net: Network) -> None:
+        """Fold the trained part into the base's own tensors, in place, leaving the base's names and shapes.
+
+        The default does nothing, which is right where the base's own tensors are trained.
+        """
+
+    def groups(self, net: Network, lr: float) -> list[dict[str, Any]]:
+        """Optimiser groups over what is trainable; one group at `lr` unless the paper says otherwise (LoRA+: two)."""
+        return [{"params": [p for p in net.parameters() if p.requires_grad], "lr": lr}]
+
+    def step(self, net: Network, i: int, n: int) -> None:
+        """Called after optimiser step `i` of `n` (0 <= i < n); for methods that move their budget while training."""
+
+    def hyper(self) -> dict[str, Any]:
+        """All hyperparameters by name, defaults included."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+
+METHODS: dict[str, type[Method]] = {}
+
+
+C = TypeVar("C", bound=type[Method])
+
+
+def register(cls: C) -> C:
+    """Class decorator: put a method into METHODS under its `name`."""
+    for fact in ("name", "paper"):
+        if not isinstance(getattr(cls, fact, None), str):
+            raise LitmusError(f'{cls.__name__} has no {fact}: add {fact} = "..." to the class')
+    other = METHODS.get(cls.name)
+    if other and _home(other) != _home(cls):
+        raise LitmusError(f"two methods are called {cls.name!r}: rename {cls.__name__} in {cls.__module__}")
+    METHODS[cls.name] = cls
+    return cls
+
+
+def _home(cls: type) -> tuple[str | None, str]:
+    """File and name: the same class may be imported as a package's module and as a plug-in file."""
+    module = sys.modules.get(cls.__module__)
+    return getattr(module, "__file__", None) or cls.__module__, cls.__qualname__
+
+
+def make(name: str, /, **hyper: Any) -> Method:
+    """The method `name` with `hyper` in place of its defaults.
+
+    Raises LitmusError for an unknown method or hyperparameter (with the nearest name), and for a value of the wrong
+    kind or out of its range.
+    """
+    load_plugins()
+    if name not in METHODS:
+        raise LitmusError(nearest(name, METHODS, "method"))
+    cls = METHODS[name]
+    hints = typing.get_type_hints(cls)
+    known = [f.name for f in fields(cls)]
+    for key, value in hyper.items():
+        if key not in known:
+            raise LitmusError(nearest(key, known, f"hyperparameter of {name}", f"litmus methods {name}"))
+        hyper[key] = _fitting(value, hints[key], f"{name}: {key}")
+    return cls(**hyper)
+
+
+def _fitting(value: Any, kind: Any, what: str) -> Any:
+    """`value` as the annotated `kind`; a whole number is taken where a number is asked for, nothing else is bent."""
+    kinds = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    simple = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "none"}
+    if not all(k in simple for k in kinds) or type(value) in kinds:
+        return value  # a kind of the method's own is for the method to check
+    if float in kinds and type(value) is int:
+        return float(value)
+    raise LitmusError(f"{what} is {' or '.join(simple[k] for k in kinds)}, not {value!r}")
+
+
+def load_file(path: str | Path) -> list[type[Method]]:
+    """Import a plug-in file and return the methods that it registers.
+
+    Raises LitmusError with file, line and reason when it is missing or cannot be imported.
+    """
+    file = Path(path).expanduser().resolve()
+    if not file.is_file():
+        raise LitmusError(f"no file {path}: give the path of a Python file that registers a method")
+    # The dataclass decorator looks its module up in sys.modules; the path keeps two files of one name apart.
+    module_name = f"litmus_file_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
+    if module_name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(module_name, file)
+        if spec is None or spec.loader is None:
+            raise LitmusError(f"cannot read {path} as Python: a plug-in file ends in .py")
+        sys.modules[module_name] = module = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            del sys.modules[module_name]
+            if isinstance(error, LitmusError):
+                raise LitmusError(f"{path}: {error}") from error
+            raise LitmusError(f"cannot load {path}{_line(error, file)}: {type(error).__name__}: {error}") from error
+    return [cls for cls in METHODS.values() if cls.__module__ == module_name]
+
+
+def _line(error: Exception, file: Path) -> str:
+    if isinstance(error, SyntaxError):
+        return f", line {error.lineno}"
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
+    return f", line {lines[-1]}" if lines else ""
+
+
+def load_plugins() -> None:
+    """Fill METHODS: this project's own, those of installed packages, and the files named in $LITMUS_METHODS.
+
+    Packages announce a method as an entry point of the group "litmus.methods"; $LITMUS_METHODS holds paths parted as
+    in $PATH, and reaches worker processes as it is. A package that fails to load is warned about and left out; a file
+    that fails raises LitmusError, since somebody has just asked for it.
+    """
+    _load_installed()
+    for path in filter(None, os.environ.get("LITMUS_METHODS", "").split(os.pathsep)):
+        load_file(path)
+
+
+@cache
+def _load_installed() -> None:
+    importlib.import_module("methods")
+    for entry in entry_points(group="litmus.methods"):
+        try:
+            found = entry.load()
+            if isinstance(found, type) and issubclass(found, Method):
+                register(found)
+        except Exception as error:
+            where = f"{entry.name} = {entry.value}"
+            warnings.warn(f"left out the plug-in {where}: {type(error).__name__}: {error}", stacklevel=2)
+
+
+def attached(method: Method, net: Network, rng: torch.Generator) -> Network:
+    """`net` itself, frozen and with `method` attached: how the harness calls `attach`."""
+    net.requires_grad_(False)
+    method.attach(net, rng)
+    return net
+
+
+def state(net: nn.Module) -> dict[str, Tensor]:
+    """The trainable tensors by name, detached and sharing memory: exactly what is written to disk."""
+    return {key: p.detach() for key, p in net.named_parameters() if p.requires_grad}
+
+
+def load_state(net: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Copy `tensors` into the trainable tensors of a `net` that has the same method attached.
+
+    Raises LitmusError when the names or shapes are not exactly those of `state(net)`.
+    """
+    mine = state(net)
+    if odd := sorted(mine.keys() ^ tensors.keys()):
+        side = "lack" if odd[0] in mine else "have, which the network does not train,"
+        raise LitmusError(f"the tensors {side} {odd[0]} ({len(odd)} differ): attach the method with the same settings")
+    for key, value in tensors.items():
+        if mine[key].shape != value.shape:
+            shapes = f"{tuple(value.shape)}, the network {tuple(mine[key].shape)}"
+            raise LitmusError(f"{key} has the shape {shapes}: attach the method with the same settings")
+        mine[key].copy_(value)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """The four numbers that papers mix up, all in scalars.
+
+    trainable  scalars with requires_grad
+    stored     scalars written to disk
+    active     scalars that inference needs on top of the base's while the method is not merged; 0 when it trains the
+               base's own tensors
+    buffers    frozen scalars that the method adds and can make again from its hyperparameters; part of active
+    """
+
+    trainable: int
+    stored: int
+    active: int
+    buffers: int
+
+
+def figures(method: Method, net: Network) -> Figures:
+    """The four counts of `method` on an untouched `net`, which is copied and may be on the meta device."""
+    net = copy.deepcopy(net)
+    base = {id(p) for p in (*net.parameters(), *net.buffers())}
+    before = _scalars(net)
+    attached(method, net, stream("figures"))
+    after = _scalars(net)
+    trained = [p for p in net.parameters() if p.requires_grad]
+    added = sum(p.numel() for p in trained if id(p) not in base)
+    trainable = sum(p.numel() for p in trained)
+    stored = sum(p.numel() for p in state(net).values())
+    return Figures(trainable, stored, active=after - before, buffers=after - before - added)
+
+
+def _scalars(net: nn.Module) -> int:
+    return sum(p.numel() for p in (*net.parameters(), *net.buffers()))
+
+
+def fit_budget(method: Method, net: Network, scalars: int) -> Method:
+    """`method` with its size field (a whole number from 1) set so that its count comes nearest to `scalars`.
+
+    The caller compares `count` with `scalars`: the nearest may be far off where one unit costs much. Raises
+    LitmusError for a method without a size.
+    """
+    field = method.size_field
+    if field is None:
+        raise LitmusError(f"{method.name} has no size to set: leave it out of a parameter-matched track")
+
+    @cache
+    def count(size: int) -> int:
+        return replace(method, **{field: size}).count(net)
+
+    high = 1
+    while count(high) < scalars and count(2 * high) > count(high):  # a size may saturate: then more of it buys nothing
+        high *= 2
+    low = high // 2 or 1
+    while low + 1 < high:
+        middle = (low + high) // 2
+        low, high = (middle, high) if count(middle) <= scalars else (low, middle)
+    return replace(method, **{field: min((low, high), key=lambda size: (abs(count(size) - scalars), size))})

@@ -1,0 +1,23 @@
+"""The plain denoising loss: mean squared error of the prediction, every time weighted alike.
+
+Ho, Jain, Abbeel, "Denoising Diffusion Probabilistic Models", NeurIPS 2020, arXiv:2006.11239, eq. 14; with the target
+of the schedule's own kind (eps, v, flow).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bench.method import Network
+    from bench.objectives.batch import Batch
+    from bench.schedule import Schedule
+
+
+def plain(net: Network, batch: Batch, schedule: Schedule) -> Tensor:
+    """Loss per sample (B,), float32."""
+    xt = schedule.add_noise(batch.x0, batch.eps, batch.t)  # (B, C, h, w)
+    prediction = net(xt, batch.t, batch.context)
+    return (prediction.float() - schedule.target(batch.x0, batch.eps, batch.t).float()).square().mean(dim=(1, 2, 3))

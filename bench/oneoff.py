@@ -1,0 +1,94 @@
+"""`litmus run`: a protocol made from command-line options, so that one's own pictures go the way of every board."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from bench.config import LitmusError, Protocol, make_protocol
+from bench.record import Record
+
+
+def task_name(task: str, identifier: str | None, class_word: str | None, kind: str | None) -> str:
+    """A task as the registry names it: a folder's path made absolute, with the words that describe its pictures."""
+    words = {"identifier": identifier, "class_word": class_word, "kind": kind}
+    given = {key: value for key, value in words.items() if value is not None}
+    if not task.startswith("folder:"):
+        if given:
+            option = "--" + next(iter(given)).replace("_", "-")
+            raise LitmusError(f"{option} describes a folder of pictures: write --task folder:PATH, not --task {task}")
+        return task
+    path, mark, query = task.removeprefix("folder:").partition("?")
+    query = "&".join(filter(None, [query, urlencode(given, quote_via=quote)]))
+    return f"folder:{Path(path).expanduser().resolve()}" + (f"?{query}" if query else "")
+
+
+def protocol(
+    name: str,
+    tasks: list[str],
+    methods: list[str],
+    seeds: str,
+    lr: float | None = None,
+    objective: str | None = None,
+    base: str | None = None,
+    extractors: str | None = None,
+    steps: int | None = None,
+    batch: int | None = None,
+    timeout: float | None = None,
+    workers: int | None = None,
+) -> Protocol:
+    """The protocol that the options of `litmus run` mean; what is not given keeps the protocol's default."""
+
+    def given(**options: Any) -> dict[str, Any]:
+        return {key: value for key, value in options.items() if value is not None}
+
+    table = given(base=base, extractors=extractors, objective=objective)
+    table |= {
+        "name": re.sub(r"[^A-Za-z0-9_.-]", "-", name).lstrip("_.-") or "mine",
+        "tasks": tasks,
+        "seeds": numbers(seeds),
+        "train": given(steps=steps, batch=batch),
+        "limits": given(timeout=timeout, workers=workers),
+        "methods": [given(spec=spec, lr=lr) for spec in methods],
+    }
+    return make_protocol(table, "litmus run")
+
+
+def numbers(text: str) -> list[int]:
+    """Seeds as people write them: "0", "0,1,2", "0-4"."""
+    found: list[int] = []
+    for part in text.split(","):
+        low, dash, high = part.strip().partition("-")
+        if not low.isdigit() or (dash and not high.isdigit()):
+            raise LitmusError(f"cannot read the seeds '{text}': write 0 or 0,1,2 or 0-4")
+        found += range(int(low), int(high or low) + 1)
+    return found
+
+
+SHOWN = ("identity", "style", "text", "attributes", "diversity", "drift")  # what a one-off prints of its scores
+
+
+def scores(records: dict[str, Record]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the printed table: one row per finished run, only columns that some run has."""
+    done = [record for record in records.values() if record.ok]
+    columns = [name for name in SHOWN if any(record.scores.get(name) is not None for record in done)]
+
+    def number(value: float | None) -> str:
+        return "" if value is None else f"{value:.3f}"
+
+    rows = []
+    for record in done:
+        run, trained = record.run, record.cost.scalars_trainable
+        rows.append(
+            [
+                run.spec,
+                "" if run.lr is None else f"{run.lr:g}",
+                str(run.seed),
+                *(number(record.scores.get(name)) for name in columns),
+                "" if not run.train or trained is None else f"{trained:,}",
+                record.files.get("grid", ""),
+            ]
+        )
+    return ["method", "lr", "seed", *columns, "trained scalars", "pictures"], rows

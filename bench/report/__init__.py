@@ -1,0 +1,110 @@
+"""The report of a board: tables, figures and one page, from its records alone; imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bench.report.material import Material
+
+__all__ = ["Written", "terminal", "write"]
+
+OWN = ("headline", "front", "tradeoff", "tasks", "curves", "costs", "tuning")  # figures; and grid-*
+
+
+@dataclass(frozen=True)
+class Written:
+    """The files of a report, and one line for each record or picture that could not be used."""
+
+    paths: list[Path]
+    problems: list[str]
+
+
+def write(board: Path) -> Written:
+    """Write table.md, table.csv, table.tex, figures/*.png and .svg, and report.html into the board's folder.
+
+    Each file is written whole or not at all. LitmusError if there is no readable record, or if a file cannot be written.
+    """
+    from bench.record import write_bytes
+    from bench.report import page, style, table
+    from bench.report.material import drawings, gather, grids
+
+    m = gather(board)
+    figures = drawings(m)
+    samples, missing = grids(m)
+    files = {
+        "table.md": markdown(m).encode(),
+        "table.csv": table.to_csv(m.boards).encode(),
+        "table.tex": latex(m).encode(),
+    }
+    pictures = {}
+    for drawing in [*figures, *samples]:
+        pictures[drawing.name] = files[f"figures/{drawing.name}.png"] = style.render(drawing.figure, "png")
+        if drawing in figures:  # a grid is pixels anyway
+            files[f"figures/{drawing.name}.svg"] = style.render(drawing.figure, "svg")
+    problems = [*m.problems, *missing]
+    files["report.html"] = page.html(m, figures, samples, pictures, problems).encode()
+    for name, data in files.items():
+        write_bytes(board / name, data)
+    for path in (board / "figures").glob("*.*"):  # ours of an earlier report that has no data now
+        if (path.stem in OWN or path.stem.startswith("grid-")) and f"figures/{path.name}" not in files:
+            path.unlink()
+    return Written([board / name for name in files], problems)
+
+
+def markdown(m: Material) -> str:
+    """The whole table.md."""
+    from bench.report import sheet, table
+
+    parts = [f"# {sheet.markdown_text(m.name)}\n\n{sheet.markdown_text(m.summary)}\n"]
+    if m.warnings:
+        parts.append("\n".join(f"- {sheet.markdown_text(w)}" for w in m.warnings) + "\n")
+    for board in m.boards:
+        parts += [sheet.markdown(table.main_sheet(board)), sheet.markdown(table.more_sheet(board), 3)]
+    parts += [sheet.markdown(s) for s in m.sheets]
+    if len(m.whole.pairs):
+        parts.append(sheet.markdown(table.pair_sheet(m.whole)))
+    return "\n".join([*parts, LEGEND])
+
+
+LEGEND = """\
+headline [95 %]: mean over tasks of concept × follow, with its interval over tasks (seeds averaged inside a task).
+concept, follow: 0 = the frozen base (for follow: truth pictures of other prompts), 1 = truth pictures through the VAE.
+rank: the places that Holm-adjusted paired t tests leave open, for all rows at once; "1 seed": one seed per task;
+"copies": runs above truth, which copy their training pictures; failed runs count as headline 0.
+"""
+
+
+def latex(m: Material) -> str:
+    """The whole table.tex: one table per block and one for its details; needs the package booktabs."""
+    from bench.report import sheet, table
+
+    parts = [r"% \usepackage{booktabs}"]
+    for board in m.boards:
+        parts += [sheet.latex(table.main_sheet(board)), sheet.latex(table.more_sheet(board))]
+    return "\n".join([*parts, *(sheet.latex(s) for s in m.sheets)])
+
+
+def terminal(board: Path, console: Console) -> list[str]:
+    """Print a board's leaderboards as wide as the console; returns the lines about records that could not be read."""
+    from rich.text import Text
+
+    from bench.report import sheet, table
+    from bench.report.material import gather
+
+    m = gather(board)
+    for part in m.boards:
+        shown = table.main_sheet(part)
+        console.print(sheet.terminal(shown, console.width))
+        for note in shown.notes:
+            console.print(Text(sheet.printable(f"  {note}")))
+        console.print()
+    for extra in m.sheets:
+        console.print(sheet.terminal(extra, console.width))
+    for line in m.warnings:
+        console.print(Text(sheet.printable(f"note: {line}")))
+    return m.problems

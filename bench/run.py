@@ -1,0 +1,197 @@
+"""One run from its description to its record. What happens to it, happens here and in this order.
+
+Every draw comes from a named stream and the base is forked afresh, so a run's numbers do not depend on what the
+process did before.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from bench import tasks
+from bench.bases import load_base
+from bench.block import base_pictures, block, class_pictures
+from bench.config import PSEUDO, LitmusError
+from bench.evaluator import Drawn, draw, evaluate, grid, truth
+from bench.extractors import load_extractors
+from bench.method import attached, load_state, make, state
+from bench.objectives import NEEDS_CLASSES
+from bench.provenance import bytes_process, now, provenance
+from bench.record import Curve, DiskError, Record, Run, finite, write_bytes
+from bench.rng import rng, seed_of
+from bench.sampler import Sampling
+from bench.trainer import Diverged, fit
+
+if TYPE_CHECKING:
+    from bench import trainer
+    from bench.bases import Base
+    from bench.method import Method
+    from bench.tasks import Task
+    from bench.worker import Report
+
+COLUMNS = 6  # of the sample grid
+CALLS = 12  # timed per speed: the median of a dozen moves by a few percent
+MEMORY = ("out of memory", "can't allocate memory", "not enough memory")  # how torch's allocators say it
+
+
+@lru_cache(maxsize=4)
+def _task(name: str) -> Task:
+    return tasks.load(name)
+
+
+def execute(key: str, run: Run, folder: Path, report: Report) -> Record:
+    """Do `run` and describe it; side files go to `folder`. A fault of the run itself is a status, not an exception."""
+    # For plug-in methods that draw from the global stream against the rules: at least they repeat.
+    torch.manual_seed(seed_of("global", key))
+    torch.set_num_threads(1)
+    record = Record(key=key, run=run, status="ok")
+    started, clock = now(), time.perf_counter()
+    try:
+        _do(run, record, folder, report)
+    except Diverged as error:
+        record.status, record.error = "diverged", str(error)
+        record.curve = _curve(error.curve)
+    except LitmusError as error:
+        if isinstance(error, DiskError):
+            raise
+        record.status, record.error = "error", str(error)
+    except MemoryError as error:
+        record.status, record.error = "oom", f"out of memory: {error}" if str(error) else "out of memory"
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and not any(word in str(error) for word in MEMORY):
+            raise
+        record.status, record.error = "oom", str(error).splitlines()[0]
+    record.cost.seconds_total = time.perf_counter() - clock
+    record.cost.bytes_process = bytes_process()
+    record.provenance = provenance(started)
+    return record
+
+
+def _do(run: Run, record: Record, folder: Path, report: Report) -> None:
+    report("loading", 0, 0, None)
+    base = load_base(run.base, run.train.dtype if run.train else "fp32")
+    task = _task(run.task).at(base.resolution)
+    extractors = load_extractors(run.extractors)
+    for name, planned, found in (
+        ("base", run.base_digest, base.digest),
+        ("task", run.task_digest, task.digest),
+        ("extractors", run.extractors_digest, extractors.digest),
+    ):
+        if planned != found:
+            raise LitmusError(f"the {name} changed after the plan was made: start the command again")
+    sampling = Sampling(run.sample.steps, run.sample.guidance, run.sample.per_prompt)
+    report("floor", 0, 0, None)
+    floor = block(base, task, run.seed, sampling, extractors)
+    cost, curve = record.cost, None
+    if run.method in PSEUDO:
+        drawn = truth(base, task, raw=run.method == "truth_raw")
+    else:
+        drawn, curve = _tuned(base, task, run, sampling, record, report)
+        record.curve = _curve(curve)
+    report("scoring", 0, 0, None)
+    clock = time.perf_counter()
+    scores = evaluate(drawn, floor, extractors, curve)
+    cost.seconds_score = time.perf_counter() - clock
+    record.scores = dict(finite(scores.values))
+    if unknown := base.unknown_words(task.texts()):
+        record.notes.append(f"words that the base does not know: {', '.join(unknown)}")
+    record.notes += task.notes
+    record.files = _side_files(record.key, folder, task, drawn, scores.per_prompt)
+
+
+def _tuned(
+    base: Base, task: Task, run: Run, sampling: Sampling, record: Record, report: Report
+) -> tuple[Drawn, trainer.Curve]:
+    """Attach, train, draw, and measure what that took."""
+    method, cost = make(run.method, **run.hyper), record.cost
+    tuned = base.fork()
+    clock = time.perf_counter()
+    attached(method, tuned.net, rng("init", run.seed))
+    cost.seconds_attach = time.perf_counter() - clock
+    train = run.train
+    classes = None
+    if run.objective in NEEDS_CLASSES:
+        report("class pictures", 0, 0, None)
+        classes = class_pictures(base, task, run.seed, sampling)
+    curve = fit(
+        tuned,
+        method,
+        task,
+        lr=run.lr or 0.0,
+        steps=train.steps if train else 0,
+        batch=train.batch if train else 1,
+        objective=run.objective or "plain",
+        seed=run.seed,
+        clip=train.clip if train else 0.0,
+        weight_decay=train.weight_decay if train else 0.0,
+        classes=classes,
+        progress=lambda step, of, loss: report("training", step, of, loss),
+    )
+    if train is None:
+        return base_pictures(base, task, run.seed, sampling), curve
+    cost.seconds_train = curve.seconds
+    report("sampling", 0, 0, None)
+    clock = time.perf_counter()
+    drawn = draw(tuned, task, run.seed, sampling)
+    cost.seconds_sample = time.perf_counter() - clock
+    pictures = sum(len(x.flatten(0, 1)) for x in (drawn.cell, drawn.prior, drawn.drift) if x is not None)
+    cost.images_per_second = pictures / cost.seconds_sample
+    report("measuring the cost", 0, 0, None)
+    both = 2 if run.objective in NEEDS_CLASSES else 1  # a class picture beside each picture of the concept
+    for name, value in _cost(_Key(base), method, train.batch * both).items():
+        if getattr(cost, name) is None:  # what was measured on the run itself stays
+            setattr(cost, name, value)
+    return drawn, curve
+
+
+class _Key:
+    """A base as a cache key."""
+
+    def __init__(self, base: Base):
+        self.base, self.facts = base, (base.digest, base.compute)
+
+    def __hash__(self) -> int:
+        return hash(self.facts)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and other.facts == self.facts
+
+
+@lru_cache(maxsize=16)
+def _cost(key: _Key, method: Method, batch: int) -> dict[str, float | int | None]:
+    """What `method` costs on a base, apart from any run: the same for every task and seed, so measured once each."""
+    from bench.cost import Example, measure, timed, training_step
+
+    base = key.base
+    _, tokens, features = base.encode_text([""]).shape
+    example = Example.random((batch, *base.latent_shape), tokens, features, next(base.net.denoiser.parameters()))
+    costs = measure(method, base.net, example, base.autocast, timed_calls=CALLS)
+    if method.trains:
+        tuned = attached(method, base.fork().net, rng("cost", "speed"))
+        speed = timed(training_step(method, tuned.train(), example, base.autocast), warmup=3, calls=CALLS)
+        costs |= {"seconds_step": speed.seconds, "seconds_step_iqr": speed.iqr, "steps_per_second": speed.per_second}
+    return costs
+
+
+def _curve(curve: trainer.Curve) -> Curve:
+    return Curve(**finite({name: getattr(curve, name) for name in ("steps", "train", "heldout", "running")}))
+
+
+def _side_files(
+    key: str, folder: Path, task: Task, drawn: Drawn, per_prompt: dict[str, list[float | None]]
+) -> dict[str, str]:
+    """Write what is too large for a record beside it: the metrics per prompt and the sample grid."""
+    names = {"prompts": f"{key}.prompts.json", "grid": f"{key}.png"}
+    table = {"prompts": [p.text for p in task.prompts], "metrics": finite(per_prompt)}
+    write_bytes(folder / names["prompts"], json.dumps(table, indent=1, allow_nan=False).encode() + b"\n")
+    sheet = io.BytesIO()
+    grid(drawn.cell.flatten(0, 1), COLUMNS).save(sheet, "PNG")
+    write_bytes(folder / names["grid"], sheet.getvalue())
+    return names

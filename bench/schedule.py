@@ -1,0 +1,159 @@
+"""Noise schedules: how a clean latent becomes noise, what the denoiser predicts, and how to walk back.
+
+Three kinds of prediction over one interface:
+  eps   x_t = sqrt(abar) x0 + sqrt(1 - abar) eps, predicts eps            Ho et al., DDPM, arXiv:2006.11239, eq. 4
+  v     same x_t, predicts v = sqrt(abar) eps - sqrt(1 - abar) x0         Salimans & Ho, arXiv:2202.00512, appendix D
+  flow  x_t = (1 - s) x0 + s eps, predicts eps - x0, s = t / T            Lipman et al., arXiv:2210.02747; Esser et al.,
+                                                                          arXiv:2403.03206, section 2
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+KINDS = ("eps", "v", "flow")
+SPACINGS = ("leading", "trailing")
+_NAMES = {"epsilon": "eps", "v_prediction": "v", "flow_prediction": "flow"}
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A discrete schedule of T times.
+
+    kind            "eps", "v" or "flow"
+    alphas_cumprod  (T,) float32, decreasing; for "flow" any (T,) tensor, only its length counts
+    spacing         of the sampling times: "leading" or "trailing" as diffusers names them; not used by "flow"
+    offset          first time of the leading spacing (diffusers' steps_offset)
+    ends_clean      the last sampling step goes to x0 itself, not to time 0 (diffusers' set_alpha_to_one)
+    """
+
+    kind: str
+    alphas_cumprod: Tensor
+    spacing: str = "leading"
+    offset: int = 0
+    ends_clean: bool = False
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"unknown kind {self.kind!r}: one of {', '.join(KINDS)}")
+        if self.spacing not in SPACINGS:
+            raise ValueError(f"unknown spacing {self.spacing!r}: one of {', '.join(SPACINGS)}")
+
+    def __len__(self) -> int:
+        return len(self.alphas_cumprod)
+
+    def scales(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """(a, s) with x_t = a x0 + s eps, each (B, 1, 1, 1), for times `t` (B,) int64 in [0, T), for flow in [0, T]."""
+        if self.kind == "flow":
+            s = t.float() / len(self)
+            a = 1 - s
+        else:
+            abar = self.alphas_cumprod.to(t.device)[t]
+            a, s = abar.sqrt(), (1 - abar).sqrt()
+        return a.view(-1, 1, 1, 1), s.view(-1, 1, 1, 1)
+
+    def add_noise(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        """x_t (B, C, h, w) of clean `x0` and noise `eps`, both (B, C, h, w), at times `t` (B,)."""
+        a, s = self.scales(t)
+        return a.to(x0.dtype) * x0 + s.to(x0.dtype) * eps
+
+    def target(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        """What the denoiser should say at (`x0`, `eps`, `t`), (B, C, h, w)."""
+        if self.kind == "eps":
+            return eps
+        if self.kind == "flow":
+            return eps - x0
+        a, s = self.scales(t)
+        return a.to(x0.dtype) * eps - s.to(x0.dtype) * x0
+
+    def split(self, xt: Tensor, prediction: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """(x0, eps), each (B, C, h, w), that the denoiser's `prediction` at (`xt`, `t`) stands for."""
+        a, s = self.scales(t)
+        a, s = a.to(xt.dtype), s.to(xt.dtype)
+        if self.kind == "eps":
+            return (xt - s * prediction) / a, prediction
+        if self.kind == "v":
+            return a * xt - s * prediction, a * prediction + s * xt
+        return xt - s * prediction, xt + (1 - s) * prediction
+
+    def snr(self, t: Tensor) -> Tensor:
+        """Signal-to-noise ratio a²/s² (B,) at times `t` (B,)."""
+        a, s = self.scales(t)
+        return (a / s).square().flatten()
+
+    def min_snr(self, t: Tensor, gamma: float = 5.0) -> Tensor:
+        """Loss weights (B,) of min-SNR-γ for this kind of prediction.
+
+        Hang et al., "Efficient Diffusion Training via Min-SNR Weighting Strategy", arXiv:2303.09556, section 3.4:
+        min(SNR, γ)/SNR for eps, min(SNR, γ)/(SNR + 1) for v. Flow gets 1: its target is already balanced.
+        """
+        snr = self.snr(t)
+        if self.kind == "eps":
+            return snr.clamp(max=gamma) / snr
+        if self.kind == "v":
+            return snr.clamp(max=gamma) / (snr + 1)
+        return torch.ones_like(snr)
+
+    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+        """Training times (n,) int64, uniform over the T noisy ones: 0…T-1, for flow 1…T."""
+        low = int(self.kind == "flow")  # time 0 of flow holds no noise, so there is nothing to learn at it
+        return torch.randint(low, len(self) + low, (n,), generator=generator)
+
+    def times(self, steps: int) -> Tensor:
+        """Sampling times (steps,) int64, from noisy to clean.
+
+        eps and v: the leading or trailing spacing of diffusers' DDIMScheduler. flow: evenly spaced from T down to
+        T / steps, as diffusers' FluxPipeline hands them to its scheduler.
+        """
+        total = len(self)
+        if not 1 <= steps <= total:
+            raise ValueError(f"steps must be between 1 and {total}, not {steps}")
+        down = torch.arange(steps, 0, -1)
+        if self.kind == "flow":
+            return (down * total / steps).round().long()
+        if self.spacing == "trailing":
+            return (down.double() * total / steps).round().long() - 1
+        return ((down - 1) * (total // steps) + self.offset).clamp(max=total - 1)
+
+    @torch.no_grad()
+    def walk(self, x: Tensor, steps: int, predict: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """A clean latent from noise `x` (B, C, h, w), by `predict`(x_t, t (B,)) in `steps` deterministic steps.
+
+        DDIM with η = 0 (Song et al., arXiv:2010.02502, eq. 12) for eps and v; Euler's rule for flow. Both are "find
+        (x0, eps), then mix them anew at the next time".
+        """
+        times = self.times(steps)
+        x0 = x
+        for i, time in enumerate(times):
+            t = time.expand(len(x)).to(x.device)
+            x0, eps = self.split(x, predict(x, t), t)
+            nxt = times[i + 1] if i + 1 < steps else torch.zeros_like(time)
+            x = self.add_noise(x0, eps, nxt.expand(len(x)).to(x.device))
+        return x0 if self.ends_clean else x
+
+
+def from_scheduler(scheduler: Any) -> Schedule:
+    """The Schedule of a diffusers scheduler (DDPM, DDIM, FlowMatchEuler).
+
+    Raises ValueError for what this module doesn't walk: sample prediction, clipping, thresholding, other spacings.
+    """
+    config = scheduler.config
+    if "FlowMatch" in type(scheduler).__name__:
+        return Schedule("flow", torch.linspace(1, 0, config.num_train_timesteps))
+    kind = _NAMES.get(config.prediction_type)
+    if kind is None:
+        raise ValueError(f"prediction type {config.prediction_type!r} is not supported: one of {', '.join(_NAMES)}")
+    if config.get("thresholding") or config.get("clip_sample"):
+        raise ValueError("a scheduler that clips its samples is not supported: set clip_sample=False for latents")
+    return Schedule(
+        kind,
+        scheduler.alphas_cumprod.float().clone(),
+        spacing=config.get("timestep_spacing", "leading"),
+        offset=config.get("steps_offset", 0),
+        ends_clean=config.get("set_alpha_to_one", True),
+    )

@@ -1,0 +1,1 @@
+"""The study: records -> tidy frame -> statistics. Reads records only; imports no torch."""

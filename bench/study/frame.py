@@ -1,0 +1,262 @@
+"""Records -> one tidy table, one row per run, with the norms that only the records of a whole block can give.
+
+Floor, ceiling and headline follow the protocol (docs/protocol.md): within a block (base, task, seed) the frozen base is
+0 and truth pictures that passed the VAE are 1.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
+
+from bench.config import UNTRAINED
+from bench.metrics import METRICS
+from bench.record import Record, Run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NORMS = ("concept_norm", "follow_norm", "headline")
+STATUS_WORDS = {"oom": "out of memory", "error": "stopped by an error", "timeout": "timed out"}
+
+
+@dataclass(frozen=True)
+class Tidy:
+    """`frame`: one row per run of one comparable set; `warnings`: one line for each thing that a reader must know."""
+
+    frame: pd.DataFrame
+    warnings: list[str] = field(default_factory=list)
+
+
+def kinds_of(records: Iterable[Record]) -> dict[str, str]:
+    """Task -> `subject` or `style`: the score that its records call concept; by its name where no run succeeded."""
+    out = {r.run.task: _kind_by_name(r.run.task) for r in records}
+    for r in records:
+        if ("style" in r.scores) != ("identity" in r.scores):
+            out[r.run.task] = "style" if "style" in r.scores else "subject"
+    return out
+
+
+def _kind_by_name(task: str) -> str:
+    """From `pocket/style-ink-a` or `folder:...?kind=style`."""
+    name, _, query = task.partition("?")
+    if asked := parse_qs(query).get("kind"):
+        return asked[0]
+    return "style" if PurePosixPath(name.removeprefix("folder:")).name.startswith("style") else "subject"
+
+
+def worst_is_low(score: str) -> bool | None:
+    """Whether a low value of a raw score is the bad end; None for a score that nobody is ranked by."""
+    if score in METRICS:
+        return METRICS[score].higher_is_better
+    return True if score.startswith("attribute_") else None
+
+
+def short(task: str) -> str:
+    """A task's name for tables: its last part, so that no path of a machine is printed."""
+    name = task.partition("?")[0].partition(":")[2] or task.partition("?")[0]
+    return PurePosixPath(name.replace("\\", "/")).name or name
+
+
+def _setting(run: Run) -> str:
+    """What all rows of a table must share, without the training budget (untrained rows have none)."""
+    names = ("protocol", "code", "base", "base_digest", "extractors", "extractors_digest", "sample")
+    return json.dumps(run.model_dump(mode="json", include=set(names)), sort_keys=True)
+
+
+def _budget(run: Run) -> str:
+    return run.train.model_dump_json() if run.train else ""
+
+
+def comparable(records: Iterable[Record]) -> tuple[list[Record], list[str]]:
+    """The newest comparable set of `records`, and a line for what was left out.
+
+    Rows that differ in protocol number, code, base, extractors, sampling or training budget never share a table; nor
+    do two versions of a task. The set of the record that finished last is kept: it is what the board is now.
+    """
+    # "finished" is ISO 8601 in UTC, so that text order is time order; the key breaks ties the same way every time.
+    newest = sorted(records, key=lambda r: (r.provenance.finished, r.key), reverse=True)
+    if not newest:
+        return [], []
+    trained = [r for r in newest if r.run.method not in UNTRAINED]
+    lead = (trained or newest)[0].run
+    digests: dict[str, str] = {}
+    seen: set[tuple] = set()
+    kept, left = [], 0
+    for r in newest:
+        run = r.run
+        fits = _setting(run) == _setting(lead) and _budget(run) in ("", _budget(lead))
+        cell = (run.spec, run.lr, run.objective, run.task, run.seed)
+        if not fits or digests.setdefault(run.task, run.task_digest) != run.task_digest or cell in seen:
+            left += 1
+            continue
+        seen.add(cell)
+        kept.append(r)
+    lines = []
+    if left:
+        lines.append(
+            f"{left} of {len(newest)} records were made under other rules (protocol, code, base, extractors, task or "
+            "budget) than the newest one and are left out: run the protocol again to replace them"
+        )
+    return kept, lines
+
+
+def _names(records: Sequence[Record]) -> dict[str, str]:
+    """Record key -> name of its row: the spec, with learning rate or objective where a spec has several."""
+    rates, goals = {}, {}
+    for r in records:
+        if r.run.method not in UNTRAINED:
+            rates.setdefault(r.run.spec, set()).add(r.run.lr)
+            goals.setdefault(r.run.spec, set()).add(r.run.objective)
+    out = {}
+    for r in records:
+        name = r.run.spec
+        if len(goals.get(name, ())) > 1 and r.run.objective != "plain":
+            name += f" + {r.run.objective}"
+        if len(rates.get(r.run.spec, ())) > 1 and r.run.lr is not None:
+            name += f" @ {r.run.lr:g}"
+        out[r.key] = name
+    return out
+
+
+def _line(r: Record, name: str, kind: str) -> dict[str, Any]:
+    run, machine = r.run, r.provenance.machine
+    scores = {k: math.nan if v is None else float(v) for k, v in r.scores.items()}
+    concept = scores.get("concept", scores.get("style" if kind == "style" else "identity", math.nan))
+    return {
+        "key": r.key,
+        "row": name,
+        "spec": run.spec,
+        "method": run.method,
+        "trained": run.method not in UNTRAINED,
+        "lr": math.nan if run.lr is None else run.lr,
+        "objective": run.objective,
+        "base": run.base,
+        "task": run.task,
+        "kind": kind,
+        "seed": run.seed,
+        "status": r.status,
+        "failed": not r.ok,
+        **scores,
+        "concept": concept,
+        "machine": f"{machine.cpu}, {machine.cores} cores, {machine.workers} x {machine.threads} threads",
+        **{k: math.nan if v is None else float(v) for k, v in r.cost.model_dump().items()},
+    }
+
+
+def tidy(records: Iterable[Record]) -> Tidy:
+    """One row per run: raw scores and costs under their own names, and concept_norm, follow_norm, headline, copies.
+
+    concept_norm = (concept - floor) / (ceiling - floor): floor = `base` in the same block, ceiling = `truth` (of any
+    seed of the task, if not of this one). follow_norm likewise from the text score, between truth's `text_mismatch`
+    and truth's own `text`. headline = max(0, concept_norm) * max(0, follow_norm). `copies`: above the ceiling.
+    A failed run is given norms and headline 0 and, for every raw score with a good end, its block's worst value.
+    """
+    import pandas as pd
+
+    kept, warnings = comparable(records)
+    names, kinds = _names(kept), kinds_of(kept)
+    frame = pd.DataFrame([_line(r, names[r.key], kinds[r.run.task]) for r in kept])
+    if frame.empty:
+        return Tidy(frame, ["there are no records yet: litmus bench makes them"])
+    for column in ("concept", "text", "text_mismatch", *NORMS):
+        if column not in frame:
+            frame[column] = math.nan
+    frame = frame.sort_values(["task", "seed", "row", "key"], ignore_index=True)
+    truth = frame[(frame["method"] == "truth") & ~frame["failed"]]
+    for (task, seed), block in frame.groupby(["task", "seed"], sort=True):
+        floors = block[(block["method"] == "base") & ~block["failed"]]
+        tops = truth[truth["task"] == task]
+        tops = tops[tops["seed"] == seed] if (tops["seed"] == seed).any() else tops
+        if len(floors) and len(tops):
+            _norms(frame, block, floors.iloc[0], tops.iloc[0])
+        _worst(frame, block, bool(len(floors) and len(tops)))
+    frame["copies"] = frame["trained"] & ~frame["failed"] & (frame["concept_norm"] > 1)
+    return Tidy(frame, [*warnings, *_missing(frame, truth), *_failures(frame)])
+
+
+def _norms(frame: pd.DataFrame, block: pd.DataFrame, floor: pd.Series, top: pd.Series) -> None:
+    """Fill the norms of one block in place; a ceiling that is not above its floor leaves nan."""
+    for norm, column, low, high in (
+        ("concept_norm", "concept", floor["concept"], top["concept"]),
+        ("follow_norm", "text", top["text_mismatch"], top["text"]),
+    ):
+        if high > low:
+            frame.loc[block.index, norm] = (block[column] - low) / (high - low)
+    both = frame.loc[block.index, ["concept_norm", "follow_norm"]].clip(lower=0)
+    frame.loc[block.index, "headline"] = both["concept_norm"] * both["follow_norm"]
+
+
+def _worst(frame: pd.DataFrame, block: pd.DataFrame, normed: bool) -> None:
+    """Give the failed runs of one block 0 for the norms and the block's worst raw scores, in place."""
+    failed = block.index[block["failed"] & block["trained"]]
+    if not len(failed):
+        return
+    if normed:
+        frame.loc[failed, list(NORMS)] = 0.0
+    rivals = block[~block["failed"] & (block["trained"] | (block["method"] == "base"))]
+    for column in block.columns:
+        low = worst_is_low(str(column))
+        if low is not None and len(rivals):
+            frame.loc[failed, column] = rivals[column].min() if low else rivals[column].max()
+
+
+def _missing(frame: pd.DataFrame, truth: pd.DataFrame) -> list[str]:
+    """One line each for missing ceilings, missing floors and ceilings below the floor."""
+    blocks = frame.loc[frame["trained"], ["task", "seed"]].drop_duplicates()
+    have = frame[(frame["method"] == "base") & ~frame["failed"]]
+    floors = set(zip(have["task"], have["seed"], strict=True))
+    top = sorted(set(blocks["task"]) - set(truth["task"]))
+    low = sorted({t for t, s in zip(blocks["task"], blocks["seed"], strict=True) if (t, s) not in floors})
+    lines = []
+    if top:
+        lines.append(f"no truth (ceiling) for {_few(top)}: no norms and no headline there, raw scores only")
+    if low:
+        lines.append(f"no frozen base (floor) in blocks of {_few(low)}: no concept norm and no headline there")
+    rest = frame[frame["trained"] & ~frame["failed"] & ~frame["task"].isin([*top, *low])]
+    for norm, word in (("concept_norm", "concept"), ("follow_norm", "text")):
+        flat = sorted(set(rest.loc[rest[norm].isna(), "task"]))
+        if flat:
+            lines.append(f"the {word} score of truth is not above its floor for {_few(flat)}: no {norm} there")
+    return lines
+
+
+def _few(tasks: Sequence[str]) -> str:
+    """Up to three task names and how many more."""
+    names = [short(t) for t in tasks]
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _failures(frame: pd.DataFrame) -> list[str]:
+    failed = frame[frame["failed"]]
+    if failed.empty:
+        return []
+    words = Counter(failed["status"])
+    told = ", ".join(f"{n} {STATUS_WORDS.get(s, s)}" for s, n in sorted(words.items()))
+    return [f"{len(failed)} of {len(frame)} runs failed ({told}): they count as headline 0 and as their block's worst"]
+
+
+def losses(records: Iterable[Record]) -> pd.DataFrame:
+    """Loss tables of the comparable trained runs: columns row, task, seed, step, train, heldout.
+
+    Each loss is divided by its own value at step 0, which is the frozen base's, so that tasks can be averaged.
+    """
+    import pandas as pd
+
+    kept, _ = comparable(records)
+    names, lines = _names(kept), []
+    for r in kept:
+        if r.run.method in UNTRAINED or not r.ok:
+            continue
+        starts = [x[0] if x else None for x in (r.curve.train, r.curve.heldout)]
+        for i, step in enumerate(r.curve.steps):
+            values = [x[i] if i < len(x) else None for x in (r.curve.train, r.curve.heldout)]
+            parts = [v / s if v is not None and s else math.nan for v, s in zip(values, starts, strict=True)]
+            lines.append((names[r.key], r.run.task, r.run.seed, step, *parts))
+    return pd.DataFrame(lines, columns=["row", "task", "seed", "step", "train", "heldout"])

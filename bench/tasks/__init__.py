@@ -1,0 +1,66 @@
+"""Tasks by name: the pocket world's, any folder of pictures, DreamBooth's subjects. Importing this loads no torch.
+
+pocket/subject-robot-a                       a task folder below datasets/ (here datasets/pocket/subject-robot-a)
+folder:PATH?identifier=sks&class_word=dog    any folder of pictures, or a task folder with task.toml
+dreambooth/dog6                              a subject of google/dreambooth, from datasets/dreambooth
+"""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl
+
+from bench.config import LitmusError, datasets, nearest
+from bench.tasks.task import KINDS, SPLITS, Picture, Prompt, Task
+
+__all__ = ["KINDS", "SPLITS", "Picture", "Prompt", "Task", "list_tasks", "load"]
+
+
+def load(spec: str) -> Task:
+    """The task that `spec` names, every picture checked.
+
+    Raises LitmusError for an unknown name (with the nearest), a missing or empty folder, a wrong task.toml, and a
+    picture that is missing, broken or smaller than 8 px a side (with its file name).
+    """
+    from bench.tasks import dreambooth, folder
+
+    if spec.startswith("folder:"):
+        path, options = _options(spec.removeprefix("folder:"))
+        return folder.load_any(path, **options).check()
+    collection, _, name = spec.partition("/")
+    if collection == "dreambooth":
+        return dreambooth.load(name).check()
+    path = datasets() / collection / name
+    if not name or not (path / "task.toml").is_file():
+        raise LitmusError(nearest(spec, list_tasks(), "task"))
+    return folder.load(path, name=spec).check()
+
+
+def list_tasks(split: str | None = None) -> list[str]:
+    """Names of the tasks that are there, sorted; of one `split` ("tuning", "test", "user") or of all.
+
+    DreamBooth's subjects count as "test".
+    """
+    from bench.tasks import dreambooth, folder
+
+    if split is not None and split not in SPLITS:
+        raise LitmusError(nearest(split, SPLITS, "split"))
+    found = []
+    for file in sorted(datasets().glob("*/*/task.toml")):
+        if split is None or folder.split_of(file) == split:
+            found.append(f"{file.parent.parent.name}/{file.parent.name}")
+    if split in (None, "test"):
+        found += [f"dreambooth/{name}" for name in dreambooth.subjects()]
+    return sorted(found)
+
+
+_KNOWN = ("identifier", "class_word", "kind", "live", "resolution")
+
+
+def _options(text: str) -> tuple[str, dict[str, str]]:
+    """"PATH?identifier=sks" -> ("PATH", {"identifier": "sks"})."""
+    path, _, query = text.partition("?")
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    for key in options:
+        if key not in _KNOWN:
+            raise LitmusError(nearest(key, _KNOWN, "option of a folder task"))
+    return path, options

@@ -1,0 +1,227 @@
+"""The one training loop, the same for every method."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from bench.objectives import NEEDS_CLASSES, OBJECTIVES, Batch
+from bench.objectives.plain import plain
+from bench.rng import rng
+
+if TYPE_CHECKING:
+    from bench.bases import Base
+    from bench.method import Method
+    from bench.tasks import Task
+
+WARMUP = 10  # steps over which the learning rate rises, or a tenth of the run if that is less
+LOOK = 10  # steps between two looks at the loss: each look waits for the device
+WORSE = 10.0  # a run whose loss (mean of the last LOOK steps) is this many times the table's at the start has diverged
+ENTRIES = 16  # of a loss table, about
+
+Progress = Callable[[int, int, float], None]
+
+
+class Diverged(RuntimeError):
+    """Training left the region where numbers mean anything. `curve` holds what was seen up to there."""
+
+    def __init__(self, line: str, curve: Curve | None = None):
+        super().__init__(line)
+        self.curve = curve or Curve()
+
+
+@dataclass
+class Curve:
+    """Losses while training.
+
+    steps    optimiser steps done when the tables were read, from 0
+    train    mean loss of the table of training pictures, at these steps; heldout: of the others (empty: there are none)
+    running  loss of each step's own batch
+    seconds  spent in training steps, tables not counted
+    """
+
+    steps: list[int] = field(default_factory=list)
+    train: list[float] = field(default_factory=list)
+    heldout: list[float] = field(default_factory=list)
+    running: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class ClassPictures:
+    """Pictures of the plain class by the frozen base, for prior preservation: scaled latents (K, C, h, w), prompts."""
+
+    latents: Tensor
+    prompts: list[str]
+
+
+def fit(
+    base: Base,
+    method: Method,
+    task: Task,
+    *,
+    lr: float,
+    steps: int,
+    batch: int = 4,
+    objective: str = "plain",
+    seed: int = 0,
+    clip: float = 1.0,
+    weight_decay: float = 0.01,
+    eval_every: int | None = None,
+    classes: ClassPictures | None = None,
+    progress: Progress | None = None,
+) -> Curve:
+    """Train what `method` has attached to `base.net` (a fork's), in place.
+
+    AdamW at a constant learning rate after a short warm-up. Data order, times and noise come from streams named by
+    task and seed, so they are the same for every method of a block. Tables are read at the start, middle and end, or
+    every `eval_every` steps. `progress` gets (step, total, loss) now and then. A method that trains nothing has its
+    table read once.
+
+    Raises Diverged for a loss that is not finite or ten times the start's, ValueError for a prior objective without
+    `classes`.
+    """
+    net = base.net
+    if objective in NEEDS_CLASSES and classes is None:
+        raise ValueError(f"objective {objective!r} needs class pictures: evaluator.class_pictures(frozen, task, seed)")
+    pictures = _Pictures(base, [p.caption for p in task.train], base.encode(task.train_images.to(base.device)))
+    tables = {"train": _Table(base, pictures, task.name, seed)}
+    if len(task.heldout):
+        held = _Pictures(base, [p.caption for p in task.heldout], base.encode(task.heldout_images.to(base.device)))
+        tables["heldout"] = _Table(base, held, task.name, seed)
+    curve = Curve()
+
+    def read(step: int) -> None:
+        curve.steps.append(step)
+        for name, table in tables.items():
+            getattr(curve, name).append(table.loss(base))
+
+    read(0)
+    trained = [p for p in net.parameters() if p.requires_grad]
+    if not method.trains or not trained:
+        return curve
+    batches = _Batches(base, pictures, classes if objective in NEEDS_CLASSES else None, task.name, seed, steps, batch)
+    optimiser = torch.optim.AdamW(method.groups(net, lr), lr=lr, weight_decay=weight_decay, fused=True)
+    warmup = max(1, min(WARMUP, steps // 10))
+    rise = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda i: min(1.0, (i + 1) / warmup))
+    every = eval_every or max(1, math.ceil(steps / 2))
+    loss_of = OBJECTIVES[objective]
+    running: list[Tensor] = []
+    net.train()
+    start = time.perf_counter()
+    for i in range(steps):
+        with base.autocast():
+            loss = loss_of(net, batches.draw(), base.schedule).mean()
+        loss.backward()
+        if clip:
+            torch.nn.utils.clip_grad_norm_(trained, clip, foreach=True)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        rise.step()
+        method.step(net, i, steps)
+        running.append(loss.detach())
+        done = i + 1
+        if done % LOOK == 0 or done == steps:
+            recent = torch.stack(running[-LOOK:]).mean().item()
+            if not recent <= WORSE * curve.train[0]:  # also true for nan
+                curve.running = torch.stack(running).tolist()
+                raise Diverged(f"diverged: loss {recent:.3g} at step {done}, {curve.train[0]:.3g} at the start", curve)
+            if progress:
+                progress(done, steps, recent)
+        if done % every == 0 or done == steps:
+            curve.seconds += time.perf_counter() - start
+            net.eval()
+            read(done)
+            net.train()
+            start = time.perf_counter()
+    net.eval()
+    curve.running = torch.stack(running).tolist()
+    if not all(map(math.isfinite, curve.train + curve.heldout)):
+        raise Diverged("diverged: the loss after training is not finite", curve)
+    return curve
+
+
+class _Pictures:
+    """Latents (N, C, h, w) with their captions' text states (N, L, D), encoded once unless the text side is trained."""
+
+    def __init__(self, base: Base, captions: list[str], latents: Tensor):
+        self.base, self.captions, self.latents = base, captions, latents
+        text = base.net.text
+        self.fixed = None
+        if text is None or not any(p.requires_grad for p in text.parameters()):
+            with torch.no_grad():
+                self.fixed = base.encode_text(captions)
+
+    def context(self, index: Tensor) -> Tensor:
+        """Text states (B, L, D) of the pictures `index` (B,)."""
+        if self.fixed is not None:
+            return self.fixed[index]
+        return self.base.encode_text([self.captions[i] for i in index.tolist()])
+
+
+class _Batches:
+    """Batch after batch from streams named by task and seed: no method can move another's draws."""
+
+    def __init__(
+        self,
+        base: Base,
+        pictures: _Pictures,
+        classes: ClassPictures | None,
+        task: str,
+        seed: int,
+        steps: int,
+        batch: int,
+    ):
+        self.base, self.size, self.at = base, batch, 0
+        self.sources = [(pictures, self._order(len(pictures.latents), steps * batch, "order", task, seed))]
+        if classes is not None:
+            other = _Pictures(base, classes.prompts, classes.latents.to(base.device))
+            self.sources.append((other, self._order(len(other.latents), steps * batch, "class order", task, seed)))
+        self.times = [rng(p, task, seed) for p in ("times", "class times")]
+        self.noise = [rng(p, task, seed) for p in ("noise", "class noise")]
+
+    @staticmethod
+    def _order(n: int, draws: int, *stream: Any) -> Tensor:
+        """(draws,) indices below n: shuffled epochs, so that every picture comes equally often."""
+        generator = rng(*stream)
+        return torch.cat([torch.randperm(n, generator=generator) for _ in range(-(-draws // n))])[:draws]
+
+    def draw(self) -> Batch:
+        """The next batch, on the base's device."""
+        parts = []
+        for (pictures, order), times, noise in zip(self.sources, self.times, self.noise, strict=False):
+            index = order[self.at : self.at + self.size]
+            eps = torch.randn(self.size, *self.base.latent_shape, generator=noise)
+            t = self.base.schedule.draw(self.size, times)
+            device = self.base.device
+            parts.append((pictures.latents[index], eps.to(device), t.to(device), pictures.context(index)))
+        self.at += self.size
+        return Batch(*parts[0], classes=Batch(*parts[1]) if len(parts) > 1 else None)
+
+
+class _Table:
+    """A fixed table of (picture, t, eps): every reading of it is the same question.
+
+    Times are spread evenly over the schedule. Tables of one task and seed share their times and noise, so the
+    difference between training and held-out pictures is due to the pictures.
+    """
+
+    def __init__(self, base: Base, pictures: _Pictures, task: str, seed: int):
+        self.pictures = pictures
+        n, total = len(pictures.latents), len(base.schedule)
+        self.index = torch.arange(ENTRIES) % n
+        self.t = ((torch.arange(ENTRIES) + 0.5) * total / ENTRIES).long().to(base.device)
+        self.eps = torch.randn(ENTRIES, *base.latent_shape, generator=rng("table", task, seed)).to(base.device)
+
+    @torch.no_grad()
+    def loss(self, base: Base) -> float:
+        """Mean loss over the table, with the network as it is."""
+        batch = Batch(self.pictures.latents[self.index], self.eps, self.t, self.pictures.context(self.index))
+        with base.autocast():
+            return plain(base.net, batch, base.schedule).mean().item()

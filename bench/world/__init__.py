@@ -1,0 +1,1 @@
+"""The procedural captioned world: things, scenes, styles, captions, subjects and the tasks made of them."""

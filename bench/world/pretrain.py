@@ -1,0 +1,161 @@
+"""Makes the pocket base and its evaluators from nothing: draw, autoencoder, denoiser, evaluators, decoder, export.
+
+Every stage leaves its result in the work folder and is skipped when it is there, so a stopped training goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from bench.config import LitmusError
+from bench.world.captions import vocabulary
+
+STAGES = ("vae", "latents", "denoiser", "evaluators", "decoder", "export")
+VAE_PICTURES, BASE_PICTURES = 24_000, 60_000
+LICENCE = "Apache-2.0"
+
+
+def weights_folder() -> Path:
+    from bench.bases.pocket import FOLDER
+
+    return FOLDER
+
+
+def evaluators_folder() -> Path:
+    from bench.extractors import POCKET
+
+    return POCKET
+
+
+def _drawn(work: Path, name: str, draw: Callable[[], np.ndarray]) -> np.ndarray:
+    file = work / f"{name}.npy"
+    if not file.exists():
+        part = file.with_suffix(".part.npy")
+        np.save(part, draw())
+        part.replace(file)
+    return np.load(file, mmap_mode="r")
+
+
+def _vae_pictures(work: Path, seed: int) -> np.ndarray:
+    from bench.world.data import any_sample, draw_many
+
+    return _drawn(work, "vae_pictures", lambda: draw_many(any_sample, VAE_PICTURES, seed + 1)[0])
+
+
+def stage_vae(work: Path, seconds: float, seed: int) -> None:
+    from bench.world.train_denoiser import fold_statistics
+    from bench.world.train_vae import train
+
+    pictures = _vae_pictures(work, seed)
+    train(pictures, work, seconds, batch=6, lr=5e-3, seed=seed)
+    from diffusers import AutoencoderKL
+
+    vae = AutoencoderKL.from_pretrained(work / "vae").eval()
+    fold_statistics(vae, pictures[:2000])
+    vae.save_pretrained(work / "vae")
+    (work / "vae.done").touch()
+
+
+def stage_latents(work: Path, seed: int) -> None:
+    import torch
+    from diffusers import AutoencoderKL
+
+    from bench.world import nets
+    from bench.world.data import base_sample, draw_many
+    from bench.world.train_denoiser import encode_all
+
+    tokenizer = nets.tokenizer(work / "tokenizer")
+    images, captions, _ = draw_many(base_sample, BASE_PICTURES, seed + 21)
+    vae = AutoencoderKL.from_pretrained(work / "vae").eval()
+    latents = encode_all(vae, images)
+    n = tokenizer.model_max_length
+    ids = tokenizer(["", *captions], padding="max_length", truncation=True, max_length=n, return_tensors="pt").input_ids
+    torch.save({"latents": latents, "ids": ids[1:], "empty": ids[0]}, work / "latents.pt")
+
+
+def stage_denoiser(work: Path, samples: int, seed: int) -> None:
+    import torch
+
+    from bench.world.train_denoiser import train
+
+    data = torch.load(work / "latents.pt", weights_only=True)
+    train(data["latents"], data["ids"], data["empty"], work, samples, seed=seed)
+
+
+def stage_decoder(work: Path, seconds: float, seed: int) -> None:
+    """More time for the decoder alone: the latents, and with them the denoiser, stay what they are."""
+    from bench.world.train_vae import train
+
+    train(_vae_pictures(work, seed), work, seconds, batch=6, lr=2e-3, decoder_only=True, seed=seed + 5)
+
+
+def export(work: Path, out: Path | None = None, evaluators: Path | None = None) -> None:
+    """Write the base in diffusers' layout (fp16 safetensors) to `out`, and the evaluators beside it."""
+    import torch
+    from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+    from transformers import CLIPTextModel
+
+    from bench.world import nets
+
+    out, evaluators = out or weights_folder(), evaluators or evaluators_folder()
+    pipe = StableDiffusionPipeline(
+        vae=AutoencoderKL.from_pretrained(work / "vae"),
+        text_encoder=CLIPTextModel.from_pretrained(work / "text_encoder"),
+        tokenizer=nets.tokenizer(work / "tokenizer"),
+        unet=UNet2DConditionModel.from_pretrained(work / "unet"),
+        scheduler=nets.scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    staging = out.with_name(out.name + ".part")
+    shutil.rmtree(staging, ignore_errors=True)
+    pipe.to(dtype=torch.float16).save_pretrained(staging, safe_serialization=True)
+    about = {"licence": LICENCE, "words": vocabulary(), "made_by": "litmus pocket train"}
+    (staging / "pocket.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    shutil.rmtree(out, ignore_errors=True)
+    staging.rename(out)
+    if (work / "evaluators" / "config.json").exists():
+        evaluators.mkdir(parents=True, exist_ok=True)
+        for file in (work / "evaluators").iterdir():
+            if file.suffix in (".safetensors", ".json"):
+                shutil.copyfile(file, evaluators / file.name)
+
+
+def main(
+    work: Path,
+    vae_minutes: float = 20,
+    samples: int = 400_000,
+    decoder_minutes: float = 12,
+    stages: tuple[str, ...] = STAGES,
+    seed: int = 0,
+    threads: int | None = None,
+) -> None:
+    """Run the stages that `work` does not hold yet. `samples` = pictures that the denoiser sees."""
+    import torch
+
+    if wrong := [s for s in stages if s not in STAGES]:
+        raise LitmusError(f"unknown stage {wrong[0]!r}: the stages are {', '.join(STAGES)}")
+    if threads:
+        torch.set_num_threads(threads)
+    work.mkdir(parents=True, exist_ok=True)
+    if "vae" in stages and not (work / "vae.done").exists():
+        stage_vae(work, vae_minutes * 60, seed)
+    if "latents" in stages and not (work / "latents.pt").exists():
+        stage_latents(work, seed)
+    if "denoiser" in stages:
+        stage_denoiser(work, samples, seed)
+    if "evaluators" in stages and not (work / "evaluators" / "config.json").exists():
+        from bench.world.train_evaluators import train
+
+        train(work, seed=seed)
+    if "decoder" in stages and not (work / "decoder.done").exists():
+        stage_decoder(work, decoder_minutes * 60, seed)
+        (work / "decoder.done").touch()
+    if "export" in stages:
+        export(work)

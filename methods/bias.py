@@ -1,0 +1,32 @@
+"""BitFit: train the biases, freeze the rest.
+
+Ben Zaken, Ravfogel, Goldberg, "BitFit: Simple Parameter-efficient Fine-tuning for Transformer-based Masked
+Language-models", ACL 2022, arXiv:2106.10199, section 3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from bench.method import Method, Network, register
+from bench.sites import sites
+
+
+@register
+@dataclass(frozen=True)
+class Bias(Method):
+    """Train every bias b (out,) of the denoiser, those of the norms too; nothing is added."""
+
+    name = "bias"
+    paper = "arXiv:2106.10199, section 3"
+    lr = 3e-3
+    space = {"lr": (3e-4, 3e-2, "log")}
+
+    def attach(self, net: Network, rng: torch.Generator) -> None:
+        for module in sites(net, "bias").values():
+            module.get_parameter("bias").requires_grad_(True)
+
+    def count(self, net: Network) -> int:
+        return sum(module.get_parameter("bias").numel() for module in sites(net, "bias").values())

@@ -1,0 +1,153 @@
+"""Fixtures of the runner's tests: a board of toy tasks, and workers that do as a run's hyperparameters say."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+ACTOR = '''
+"""A worker without torch: `hyper["act"]` says what becomes of a run."""
+import os, signal, sys, time
+from bench.config import LitmusError
+from bench.record import DiskError, Record
+from bench.worker import serve
+
+def execute(key, run, folder, report):
+    act, _, value = str(run.hyper.get("act", "")).partition(":")
+    print("chatter of a library"); os.write(1, b"{not json}\\n")
+    with open(os.environ.get("ACTED", os.devnull), "a") as file:
+        file.write(f"{os.getpid()} {run.spec} {run.task} {run.seed}\\n")
+    report("training", 1, 2, 0.5)
+    if act == "sleep":
+        time.sleep(float(value))
+    elif act == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif act == "exit":
+        os._exit(int(value))
+    elif act == "write":
+        from bench.record import write_bytes
+        write_bytes(folder / f"{key}.png", b"x" * int(value))
+    elif act == "fail":
+        raise ValueError("two\\nlines")
+    elif act == "refuse":
+        raise LitmusError("one clear line")
+    return Record(key=key, run=run, status="ok", scores={"identity": run.seed / 7})
+
+serve(execute)
+'''
+
+
+@pytest.fixture(autouse=True)
+def _importable(monkeypatch):
+    """Subprocesses find `bench` in a clone that is not installed, too."""
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+
+
+@pytest.fixture
+def actor(tmp_path) -> tuple[str, ...]:
+    """The command of a worker that acts instead of training."""
+    file = tmp_path / "actor.py"
+    file.write_text(ACTOR, encoding="utf-8")
+    return (sys.executable, str(file))
+
+
+@pytest.fixture
+def catalogue():
+    """A function: catalogue(protocol) -> facts about everything it names, without looking anything up."""
+    from bench.plan import Catalogue, Competitor, TaskFacts, specs, task_names
+    from bench.spec import parse_spec
+
+    def make(protocol, truth: bool = True, split: str = "tuning") -> Catalogue:
+        competitors = {}
+        for spec in specs(protocol):
+            name, hyper = parse_spec(spec)
+            competitors[spec] = Competitor(spec=spec, method=name, hyper=hyper, lr=0.01)
+        facts = TaskFacts(digest="d", truth=truth, split=split)
+        return Catalogue(competitors, {name: facts for name in task_names(protocol)}, "b", "e")
+
+    return make
+
+
+@pytest.fixture
+def make_run():
+    """A function: make_run(act, seed=0, task="t") -> a Run whose worker acts so."""
+    from bench.config import Sample, Train
+    from bench.record import Run
+
+    def make(act: str = "", seed: int = 0, task: str = "t", spec: str = "") -> Run:
+        return Run(
+            protocol=1,
+            code="1",
+            method="lora",
+            spec=spec or f"lora[act={act}]",
+            hyper={"act": act},
+            lr=0.1,
+            objective="plain",
+            base="toy",
+            base_digest="b",
+            task=task,
+            task_digest="d",
+            seed=seed,
+            train=Train(),
+            sample=Sample(),
+            extractors="toy",
+            extractors_digest="e",
+        )
+
+    return make
+
+
+TOY = """
+name = "toy"
+base = "toy"
+extractors = "toy"
+tasks = ["toy/subject-a", "toy/style-a"]
+seeds = [0]
+[train]
+steps = 3
+batch = 2
+[sample]
+steps = 2
+[[methods]]
+spec = "lora"
+[[methods]]
+spec = "bias"
+"""
+
+
+@pytest.fixture
+def toy_protocol(litmus_home, task_folder, tmp_path):
+    """A function: toy_protocol(text=TOY) -> the path of a protocol on toy tasks that lie in this test's home."""
+    shutil.copytree(task_folder("subject", "subject-a"), litmus_home / "datasets/toy/subject-a")
+    shutil.copytree(task_folder("style", "style-a"), litmus_home / "datasets/toy/style-a")
+
+    def write(*changes: tuple[str, str]) -> Path:
+        text = TOY
+        for old, new in changes:
+            assert old in text
+            text = text.replace(old, new)
+        path = tmp_path / "toy.toml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder on a device of 256 KiB, for the real message of a full one."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
+    if os.name != "posix" or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("mounting a small file system is not permitted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)

@@ -1,0 +1,198 @@
+"""One run: what its record holds, and that it depends on nothing but its description."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from bench import run as running
+from bench.catalogue import competitor, survey, unknown_line
+from bench.config import LitmusError, load_protocol
+from bench.plan import Catalogue, Competitor, TaskFacts, expand, key, objectives, specs, task_names
+from bench.record import Record, Run
+
+
+def look_up(protocol) -> Catalogue:
+    """`bench.catalogue.ask` in this process."""
+    answer = survey(
+        {
+            "base": protocol.base,
+            "extractors": protocol.extractors,
+            "specs": specs(protocol),
+            "tasks": task_names(protocol),
+            "objectives": objectives(protocol),
+        }
+    )
+    return Catalogue(
+        {name: Competitor(**one) for name, one in answer["competitors"].items()},
+        {name: TaskFacts(**one) for name, one in answer["tasks"].items()},
+        answer["base_digest"],
+        answer["extractors_digest"],
+        tuple(answer["notes"]),
+    )
+
+
+@pytest.fixture
+def runs(toy_protocol):
+    """A function: runs(*changes) -> {"lora/style-a": Run} of the toy protocol."""
+
+    def make(*changes) -> dict[str, Run]:
+        running._task.cache_clear()
+        protocol = load_protocol(toy_protocol(*changes))
+        plan = expand(protocol, look_up(protocol))
+        return {f"{r.spec}/{r.task.removeprefix('toy/')}": r for r in plan.values()}
+
+    return make
+
+
+def do(run: Run, tmp_path) -> Record:
+    return running.execute(key(run), run, tmp_path, lambda *_: None)
+
+
+def test_a_trained_run_leaves_scores_curve_costs_and_pictures(runs, tmp_path):
+    from PIL import Image
+
+    run = runs()["lora/subject-a"]
+    record = do(run, tmp_path)
+    assert (record.status, record.error, record.key) == ("ok", "", key(run))
+    assert {"identity", "text", "drift", "diversity", "loss_train", "kid"} <= set(record.scores)
+    assert record.curve.steps[0] == 0
+    assert record.curve.steps[-1] == 3
+    assert len(record.curve.running) == 3
+    cost = record.cost.model_dump()
+    assert not [name for name, value in cost.items() if value is None]
+    assert cost["scalars_trainable"] == cost["scalars_stored"] > 0
+    assert cost["scalars_denoiser"] > cost["scalars_trainable"]
+    table = json.loads((tmp_path / record.files["prompts"]).read_text())
+    assert len(table["prompts"]) == 3 == len(table["metrics"]["identity"])
+    with Image.open(tmp_path / record.files["grid"]) as grid:
+        assert grid.size == (3 * 32 + 2 * 2, 32)
+    assert record.provenance.versions["torch"] == torch.__version__.split("+")[0] or record.provenance.versions["torch"]
+
+
+def test_floor_and_ceiling_have_scores_but_no_training(runs, tmp_path):
+    plan = runs()
+    base, truth, raw = (do(plan[f"{name}/style-a"], tmp_path) for name in ("base", "truth", "truth_raw"))
+    assert [r.status for r in (base, truth, raw)] == ["ok"] * 3
+    assert base.curve.steps == [0]
+    assert base.scores["drift"] == pytest.approx(0, abs=1e-6)
+    assert "style" in truth.scores
+    assert truth.scores["text_mismatch"] is not None
+    assert truth.scores["style"] != raw.scores["style"]
+    assert not truth.curve.steps
+    assert truth.cost.seconds_train is None
+
+
+def test_a_run_does_not_depend_on_what_was_run_before(runs, tmp_path):
+    plan = runs()
+    fresh = do(plan["lora/subject-a"], tmp_path)
+    for other in ("bias/subject-a", "lora/style-a"):
+        do(plan[other], tmp_path)
+    torch.manual_seed(1234)
+    again = do(plan["lora/subject-a"], tmp_path)
+    assert again.scores == fresh.scores
+    assert again.curve == fresh.curve
+
+
+def test_prior_preservation_runs_and_differs(runs, tmp_path):
+    plain = do(runs()["lora/subject-a"], tmp_path)
+    prior = do(
+        runs().get("lora/subject-a").model_copy(update={"objective": "prior"}),
+        tmp_path,
+    )
+    assert prior.status == "ok", prior.error
+    assert prior.curve.running != plain.curve.running
+    assert prior.cost.flops_step > 1.5 * plain.cost.flops_step
+
+
+def test_a_rate_far_too_high_is_a_diverged_record_with_its_curve(runs, tmp_path):
+    run = runs(('spec = "lora"', 'spec = "lora"\nlr = 1e6'), ("steps = 3", "steps = 12"))["lora/subject-a"]
+    record = do(run, tmp_path)
+    assert record.status == "diverged"
+    assert record.error.startswith("diverged")
+    assert record.curve.running
+    assert not record.scores
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
+)
+def test_want_of_memory_is_said_so(runs, tmp_path, monkeypatch, fault):
+    def fit(*args, **kwargs):
+        raise fault
+
+    monkeypatch.setattr(running, "fit", fit)
+    record = do(runs()["lora/subject-a"], tmp_path)
+    assert record.status == "oom"
+    assert "memory" in record.error
+    assert record.cost.seconds_total is not None
+
+
+def test_other_faults_are_not_taken_for_want_of_memory(runs, tmp_path, monkeypatch):
+    def fit(*args, **kwargs):
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(running, "fit", fit)
+    with pytest.raises(RuntimeError, match="shapes"):
+        do(runs()["lora/subject-a"], tmp_path)
+
+
+def test_a_task_that_changed_after_the_plan_is_not_scored(runs, tmp_path):
+    run = runs()["lora/subject-a"].model_copy(update={"task_digest": "older"})
+    record = do(run, tmp_path)
+    assert (record.status, record.scores) == ("error", {})
+    assert "the task changed" in record.error
+
+
+def test_a_full_disk_is_not_the_runs_fault(runs, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LitmusError, match="cannot write in"):
+        do(runs()["truth/subject-a"], tmp_path / "file")
+
+
+# --- looking up what a protocol names ------------------------------------------------------------------------------
+
+
+def test_a_spec_is_resolved_to_all_its_hyperparameters():
+    one = competitor("lora[rank=4]")
+    assert (one.spec, one.method, one.hyper["rank"]) == ("lora", "lora", 4)
+    assert competitor("lora[rank=8]").spec == "lora[rank=8]"
+    assert competitor("lora").lr > 0
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (('spec = "lora"', 'spec = "lroa"'), ["method 'lroa'", "'lora'", "litmus methods"]),
+        (('spec = "lora"', 'spec = "lora[rnak=3]"'), ["'rnak'", "'rank'"]),
+        (("toy/subject-a", "toy/subject-aa"), ["task 'toy/subject-aa'", "'toy/subject-a'", "litmus tasks"]),
+        (('base = "toy"', 'base = "tyo"'), ["base 'tyo'", "'toy'"]),
+        (('extractors = "toy"', 'extractors = "tyo"'), ["extractors 'tyo'", "'toy'"]),
+        (("seeds = [0]", 'seeds = [0]\nobjective = "plian"'), ["objective 'plian'", "'plain'"]),
+    ],
+)
+def test_an_unknown_name_comes_with_the_nearest(toy_protocol, change, words):
+    with pytest.raises(LitmusError) as caught:
+        look_up(load_protocol(toy_protocol(change)))
+    assert all(word in str(caught.value) for word in words), caught.value
+
+
+def test_a_broken_picture_is_found_before_anything_runs(toy_protocol, litmus_home):
+    path = toy_protocol()
+    picture = litmus_home / "datasets/toy/subject-a/train/1.png"
+    picture.write_bytes(picture.read_bytes()[:50])
+    with pytest.raises(LitmusError, match=r"train/1\.png is broken"):
+        look_up(load_protocol(path))
+
+
+def test_words_that_the_base_was_never_taught_are_named_with_what_it_means():
+    line = unknown_line("rex", ["corgi", "sofa"], "pocket")
+    assert "corgi, sofa" in line
+    assert "same" in line

@@ -1,0 +1,218 @@
+"""The loop: it learns, it repeats, every method of a block sees the same draws, and divergence is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+
+from bench import trainer
+from bench.method import Method, attached, state
+from bench.rng import rng
+from bench.trainer import ClassPictures, Diverged, _Batches, _Pictures, fit
+
+
+@dataclass(frozen=True)
+class Biases(Method):
+    name = "test-biases"
+    paper = "none"
+    part: str = "denoiser"
+
+    def attach(self, net, rng):
+        for key, p in net.named_parameters():
+            p.requires_grad_(key.startswith(self.part) and key.endswith("bias"))
+
+
+@dataclass(frozen=True)
+class Nothing(Method):
+    name = "test-nothing"
+    paper = "none"
+    trains = False
+
+    def attach(self, net, rng):
+        pass
+
+
+@pytest.fixture
+def forked(toy_base):
+    """A function that gives the toy base forked, with a method attached."""
+
+    def make(method):
+        tuned = toy_base.fork()
+        attached(method, tuned.net, rng("init", 0))
+        return tuned
+
+    return make
+
+
+OPTIONS = {"lr": 3e-3, "steps": 12, "batch": 2}  # twelve: one look at the loss in between and one at the end
+
+
+def test_it_learns_and_leaves_the_base_alone(forked, toy_base, toy_task):
+    before = {k: v.clone() for k, v in toy_base.net.state_dict().items()}
+    tuned = forked(Biases())
+    start = {k: v.clone() for k, v in tuned.net.state_dict().items()}
+    curve = fit(tuned, Biases(), toy_task, lr=1e-2, steps=40, batch=2)
+    assert curve.train[-1] < 0.97 * curve.train[0]
+    assert len(curve.running) == 40
+    assert curve.seconds > 0
+    assert all(toy_base.net.state_dict()[k].equal(v) for k, v in before.items())
+    moved = {k for k, v in tuned.net.state_dict().items() if not v.equal(start[k])}
+    assert moved
+    assert moved <= state(tuned.net).keys()
+    assert not tuned.net.training
+
+
+def test_it_repeats_whatever_the_global_stream_does(forked, toy_task):
+    runs = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        tuned = forked(Biases())
+        runs.append((fit(tuned, Biases(), toy_task, **OPTIONS), state(tuned.net)))
+    assert runs[0][0].running == runs[1][0].running
+    assert all(runs[0][1][k].equal(v) for k, v in runs[1][1].items())
+    other = fit(forked(Biases()), Biases(), toy_task, **OPTIONS, seed=1)
+    assert other.running != runs[0][0].running
+
+
+def test_the_running_loss_starts_at_the_bases_own(forked, toy_base, toy_task, monkeypatch):
+    """The first losses of two methods are equal: same pictures, times and noise, and both start at the base."""
+    a = fit(forked(Biases()), Biases(), toy_task, **OPTIONS)
+    b = fit(forked(Biases("text")), Biases("text"), toy_task, **OPTIONS)
+    assert a.running[0] == pytest.approx(b.running[0])
+    assert a.running[-1] != b.running[-1]
+    assert a.train[0] == pytest.approx(b.train[0])
+
+
+def test_tables_are_read_at_start_middle_and_end(forked, toy_task):
+    curve = fit(forked(Biases()), Biases(), toy_task, **OPTIONS)
+    assert curve.steps == [0, 6, 12]
+    assert len(curve.train) == len(curve.heldout) == 3
+    curve = fit(forked(Biases()), Biases(), toy_task, **OPTIONS, eval_every=5)
+    assert curve.steps == [0, 5, 10, 12]
+
+
+def test_without_held_out_pictures_there_is_no_such_table(forked, toy_task):
+    curve = fit(forked(Biases()), Biases(), replace(toy_task, heldout=()), **OPTIONS)
+    assert curve.heldout == []
+    assert len(curve.train) == 3
+
+
+def test_the_tables_of_both_parts_ask_the_same_times_and_noise(forked, toy_task):
+    """With the training pictures as held-out ones, both tables are one: what differs is due to the pictures."""
+    same = replace(toy_task, heldout=toy_task.train)
+    curve = fit(forked(Biases()), Biases(), same, **OPTIONS)
+    assert curve.heldout == curve.train
+
+
+def test_what_trains_nothing_is_read_once(forked, toy_task):
+    curve = fit(forked(Nothing()), Nothing(), toy_task, lr=0.0, steps=0)
+    assert curve.steps == [0]
+    assert curve.running == []
+    assert len(curve.heldout) == 1
+
+
+def test_the_rate_rises_then_stays(forked, toy_task, monkeypatch):
+    rates = []
+
+    @dataclass(frozen=True)
+    class Watched(Biases):
+        def groups(self, net, lr):
+            self_groups = super().groups(net, lr)
+            groups.append(self_groups[0])
+            return self_groups
+
+        def step(self, net, i, n):
+            rates.append((i, n))
+
+    groups: list[dict] = []
+    seen = []
+    adamw = torch.optim.AdamW
+
+    class Spy(adamw):
+        def step(self, *args, **kwargs):
+            seen.append(self.param_groups[0]["lr"])
+            return super().step(*args, **kwargs)
+
+    monkeypatch.setattr(torch.optim, "AdamW", Spy)
+    fit(forked(Watched()), Watched(), toy_task, lr=1e-3, steps=40, batch=2)
+    assert seen[:5] == pytest.approx([0.25e-3, 0.5e-3, 0.75e-3, 1e-3, 1e-3])
+    assert seen[-1] == pytest.approx(1e-3)
+    assert rates == [(i, 40) for i in range(40)]
+
+
+def test_progress_is_told(forked, toy_task):
+    told = []
+    fit(forked(Biases()), Biases(), toy_task, **OPTIONS, progress=lambda *x: told.append(x))
+    assert [x[:2] for x in told] == [(10, 12), (12, 12)]
+    assert all(x[2] > 0 for x in told)
+
+
+@pytest.mark.parametrize("lr", [1e6, 1e30])
+def test_divergence_is_told_with_the_curve(forked, toy_task, lr):
+    with pytest.raises(Diverged, match="diverged: loss") as error:
+        fit(forked(Biases()), Biases(), toy_task, lr=lr, steps=10, batch=2, clip=0.0)
+    assert error.value.curve.steps[0] == 0
+    assert len(error.value.curve.running) >= 10
+
+
+def test_clipping_bounds_the_step(forked, toy_task, monkeypatch):
+    norms = []
+    clip = torch.nn.utils.clip_grad_norm_
+
+    def spy(params, limit, **kwargs):
+        params = list(params)
+        clip(params, limit, **kwargs)
+        norms.append(torch.stack([p.grad.norm() for p in params if p.grad is not None]).norm().item())
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", spy)
+    fit(forked(Biases()), Biases(), toy_task, **OPTIONS, clip=1e-3)
+    assert max(norms) <= 1.01e-3
+
+
+def test_a_trained_text_side_is_encoded_anew(forked, toy_task):
+    tuned = forked(Biases("text"))
+    before = tuned.encode_text(["a sks robot"]).detach().clone()
+    curve = fit(tuned, Biases("text"), toy_task, lr=1e-2, steps=20, batch=2)
+    assert not tuned.encode_text(["a sks robot"]).equal(before)
+    assert curve.train[-1] != curve.train[0]
+
+
+def test_every_picture_comes_equally_often(toy_base, toy_task):
+    pictures = _Pictures(toy_base, [p.caption for p in toy_task.train], toy_base.encode(toy_task.train_images))
+    batches = _Batches(toy_base, pictures, None, "toy", 0, steps=6, batch=2)
+    order = batches.sources[0][1]
+    assert sorted(order.tolist()) == [0] * 4 + [1] * 4 + [2] * 4
+    first, second = batches.draw(), batches.draw()
+    assert not first.eps.equal(second.eps)
+    assert first.x0.equal(pictures.latents[order[:2]])
+    assert first.context.equal(pictures.fixed[order[:2]])
+
+
+def test_prior_preservation_trains_on_class_pictures_too(forked, toy_base, toy_task):
+    classes = ClassPictures(torch.randn(5, 4, 8, 8, generator=rng("test")), ["a robot"] * 5)
+    plain = fit(forked(Biases()), Biases(), toy_task, **OPTIONS)
+    both = fit(forked(Biases()), Biases(), toy_task, **OPTIONS, objective="prior", classes=classes)
+    assert both.running[0] > plain.running[0]
+    # the concept's own draws stay what they were: the first loss is the plain one plus that of the class
+    source = _Pictures(toy_base, classes.prompts, classes.latents)
+    batches = _Batches(toy_base, source, classes, toy_task.name, 0, steps=12, batch=2)
+    batch = batches.draw().classes
+    extra = trainer.plain(toy_base.net, batch, toy_base.schedule).mean().item()
+    assert both.running[0] == pytest.approx(plain.running[0] + extra, rel=1e-5)
+    with pytest.raises(ValueError, match="needs class pictures"):
+        fit(forked(Biases()), Biases(), toy_task, **OPTIONS, objective="prior")
+
+
+def test_bf16_runs_under_autocast_with_full_precision_weights(toy_base, toy_task):
+    base = replace(toy_base, compute="bf16")
+    tuned = base.fork()
+    attached(Biases(), tuned.net, rng("init", 0))
+    curve = fit(tuned, Biases(), toy_task, **OPTIONS)
+    full = toy_base.fork()
+    attached(Biases(), full.net, rng("init", 0))
+    exact = fit(full, Biases(), toy_task, **OPTIONS)
+    assert all(p.dtype == torch.float32 for p in tuned.net.parameters())
+    assert curve.running[0] == pytest.approx(exact.running[0], rel=0.05)
+    assert curve.running != exact.running

@@ -25,6 +25,7 @@ _guard()
 import typer  # noqa: E402  the guard speaks first
 
 from bench.config import LitmusError  # noqa: E402
+from bench.world.cli import pocket, world  # noqa: E402
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -36,8 +37,6 @@ app = typer.Typer(
     "To try a method on your own pictures: "
     "`litmus run --task folder:PICTURES --class-word dog --method lora`.",
 )
-world = typer.Typer(no_args_is_help=True, help="The procedural world that the pocket base and its tasks come from.")
-pocket = typer.Typer(no_args_is_help=True, help="The pocket base: a small text-to-image model that trains on a CPU.")
 app.add_typer(world, name="world")
 app.add_typer(pocket, name="pocket")
 
@@ -158,12 +157,23 @@ def bench_(protocol: PROTOCOL, results: RESULTS = None, workers: WORKERS = None,
     planned = _planned(load_protocol(protocol), results, workers, retry_failed)
     records = board.run(planned, _say)
     _say(board.summary(planned, records))
-    _write_report(planned.folder)
-    _finish(board.failures(records))
+    faults = _write_report(planned.folder)
+    _finish(board.failures(records) + faults)
 
 
-def _write_report(folder: Path) -> None:
-    raise NotImplementedError
+def _write_report(folder: Path) -> list[str]:
+    """Print the leaderboards, write the files, say where they are; returns the lines about what could not be read."""
+    from rich.console import Console
+
+    from bench import report
+
+    report.terminal(folder, Console())
+    written = report.write(folder)
+    for path in written.paths:
+        if path.suffix in (".md", ".csv", ".tex", ".html"):
+            print(path)
+    print(folder / "figures")
+    return written.problems
 
 
 @app.command()
@@ -277,7 +287,12 @@ def report(
 
     Examples: `litmus report quick` · `litmus report results/mine`
     """
-    raise NotImplementedError(board)
+    from bench.config import nearest, results
+
+    folder = results() / board if (results() / board / "runs").is_dir() else Path(board)
+    if not (folder / "runs").is_dir():
+        raise LitmusError(nearest(board, _board_names(), "board"))
+    _finish(_write_report(folder))
 
 
 # --- lists --------------------------------------------------------------------------------------------------------
@@ -355,43 +370,15 @@ def check_method(file: Annotated[Path, typer.Argument(help="a Python file with a
 
     Example: `litmus check-method my_method.py`
     """
-    raise NotImplementedError(file)
+    from bench.checks import check_file
 
-
-# --- the pocket world and base ------------------------------------------------------------------------------------
-
-
-@world.command("show")
-def world_show(out: Path = Path("world.png"), seed: int = 0) -> None:
-    """Draw a sheet of scenes, subjects and styles with their captions."""
-    import bench.world
-
-    bench.world.cli_show(out, seed)  # type: ignore[attr-defined]
-
-
-@world.command("tasks")
-def world_tasks(out: Path | None = None, seed: int = 0) -> None:
-    """Draw the pocket tasks anew (default: datasets/pocket)."""
-    from bench.config import datasets
-    from bench.world import tasks as drawn
-
-    drawn.write(out or datasets() / "pocket", seed)
-
-
-@pocket.command("train")
-def pocket_train() -> None:
-    """Train the pocket base and its evaluators from the world (hours on two cores)."""
-    from bench.world import pretrain
-
-    pretrain.main()
-
-
-@pocket.command("card")
-def pocket_card() -> None:
-    """Measure the pocket base and its evaluators, and write their card."""
-    from bench.world import card
-
-    card.main()
+    results = check_file(file)
+    _print_table(
+        ["", "method", "check", ""],
+        [["ok" if r.ok else "FAILED", r.method, r.name.replace("_", " "), r.message] for r in results],
+    )
+    if not all(r.ok for r in results):
+        raise typer.Exit(1)
 
 
 def main() -> None:

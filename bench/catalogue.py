@@ -21,16 +21,9 @@ _MARK = "litmus-catalogue:"  # the answer's line; whatever else a library prints
 
 def ask(protocol: Protocol) -> Catalogue:
     """The catalogue of everything that `protocol` names. LitmusError for what is unknown, missing or broken."""
-    request = json.dumps(
-        {
-            "base": protocol.base,
-            "extractors": protocol.extractors,
-            "specs": specs(protocol),
-            "tasks": task_names(protocol),
-            "objectives": objectives(protocol),
-        }
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.catalogue"], input=json.dumps(_request(protocol)), capture_output=True, text=True
     )
-    done = subprocess.run([sys.executable, "-m", "bench.catalogue"], input=request, capture_output=True, text=True)
     lines = [line for line in done.stdout.splitlines() if line.startswith(_MARK)]
     if not lines:
         last = (done.stderr.strip() or "no output").splitlines()[-1]
@@ -38,6 +31,25 @@ def ask(protocol: Protocol) -> Catalogue:
     answer = json.loads(lines[-1].removeprefix(_MARK))
     if "error" in answer:
         raise LitmusError(answer["error"])
+    return _read(answer)
+
+
+def look_up(protocol: Protocol) -> Catalogue:
+    """`ask` in this process, for a caller that has torch loaded anyway."""
+    return _read(survey(_request(protocol)))
+
+
+def _request(protocol: Protocol) -> dict[str, Any]:
+    return {
+        "base": protocol.base,
+        "extractors": protocol.extractors,
+        "specs": specs(protocol),
+        "tasks": task_names(protocol),
+        "objectives": objectives(protocol),
+    }
+
+
+def _read(answer: dict[str, Any]) -> Catalogue:
     return Catalogue(
         competitors={name: Competitor(**one) for name, one in answer["competitors"].items()},
         tasks={name: TaskFacts(**one) for name, one in answer["tasks"].items()},

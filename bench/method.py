@@ -48,7 +48,7 @@ class Network(nn.Module):
         self.text = text
 
     def forward(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
-        """The denoiser's prediction (B, C, H, W) from `x` (B, C, H, W), `t` (B,) and text states `context` (B, L, D)."""
+        """The prediction (B, C, H, W) from `x` (B, C, H, W), `t` (B,) and the text states `context` (B, L, D)."""
         return self.denoiser(x, t, encoder_hidden_states=context).sample
 
 

@@ -26,7 +26,9 @@ from bench.config import LitmusError, nearest
 
 
 def _attention(role: str, at: str, out: str = "to_out.0") -> dict[str, tuple[str, ...]]:
-    return {f"{role}.{part}": (f"{at}.{part}",) for part in ("to_q", "to_k", "to_v")} | {f"{role}.to_out": (f"{at}.{out}",)}
+    return {f"{role}.{part}": (f"{at}.{part}",) for part in ("to_q", "to_k", "to_v")} | {
+        f"{role}.to_out": (f"{at}.{out}",)
+    }
 
 
 def _joint(dual: bool = False) -> dict[str, tuple[str, ...]]:
@@ -218,9 +220,7 @@ def _transformer(
     h1 = at("attn2i", a1 + h0)
     if context is not None:
         context = at("attn2c", context)
-    a2 = block.attn2(
-        block.norm2(h1), encoder_hidden_states=context, attention_mask=encoder_attention_mask, **more
-    )
+    a2 = block.attn2(block.norm2(h1), encoder_hidden_states=context, attention_mask=encoder_attention_mask, **more)
     h2 = at("ffni", at("attn2o", a2) + h1)
     f = at("ffno", block.ff(block.norm3(h2)))
     return at("transo", f + h2)

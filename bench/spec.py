@@ -67,4 +67,6 @@ def _text(value: Value) -> str:
     if isinstance(value, str):
         plain = value == value.strip() and value != "" and not re.search(r'[,"\[\]\n]', value)
         return value if plain and isinstance(_value(value, value), str) else json.dumps(value)
-    return {True: "true", False: "false", None: "none"}[value] if value is None or isinstance(value, bool) else repr(value)
+    return (
+        {True: "true", False: "false", None: "none"}[value] if value is None or isinstance(value, bool) else repr(value)
+    )

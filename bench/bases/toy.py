@@ -1,4 +1,4 @@
-"""A base small enough for tests, made in memory from a seed: the true classes of diffusers and transformers, no weights.
+"""A base small enough for tests, made in memory from a seed: true classes of diffusers and transformers, no weights.
 
 `toy_network` has every kind of site that Stable Diffusion's U-Net has (residual blocks with and without a shortcut,
 self- and cross-attention, a feed-forward, group and layer norms), a few thousand times smaller.
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 WIDTH = 16  # of the text states; the denoiser's cross_attention_dim
 LENGTH = 16  # tokens of a prompt, padded
 WORDS = (
-    "a an the of on in with style photo sketch neon red green blue "
-    "robot dog car house beach forest city snow table sks zwx ktn qpl"
-).split()
+    *("a", "an", "the", "of", "on", "in", "with", "style", "photo", "sketch", "neon", "red", "green", "blue"),
+    *("robot", "dog", "car", "house", "beach", "forest", "city", "snow", "table", "sks", "zwx", "ktn", "qpl"),
+)
 
 
 def toy_network(seed: int = 0) -> Network:

@@ -27,7 +27,7 @@ class Written:
 def write(board: Path) -> Written:
     """Write table.md, table.csv, table.tex, figures/*.png and .svg, and report.html into the board's folder.
 
-    Each file is written whole or not at all. LitmusError if there is no readable record, or if a file cannot be written.
+    Each file is written whole or not at all. LitmusError if there is no readable record or a file cannot be written.
     """
     from bench.record import write_bytes
     from bench.report import page, style, table

@@ -56,14 +56,18 @@ def cut(sheet: np.ndarray, prompts: int) -> np.ndarray | None:
 
 
 def read(record: Record, folder: Path) -> Samples | str:
-    """A record's pictures and prompts from the files beside it, or why they cannot be shown in one line."""
+    """A record's pictures and prompts from the files beside it, or why they cannot be shown in one line.
+
+    The line is "" where the files are not there at all: a failed run drew nothing, and pictures may be left behind when
+    records are handed on.
+    """
     import numpy as np
     from PIL import Image
 
     names = [record.files.get("prompts"), record.files.get("grid")]
-    if not all(names):
-        return ""  # it drew nothing: a failed run
-    paths = [folder / Path(str(name)).name for name in names]  # never outside the board
+    paths = [folder / Path(str(name)).name for name in names if name]  # never outside the board
+    if len(paths) < 2 or not all(path.is_file() for path in paths):
+        return ""
     try:
         prompts = json.loads(paths[0].read_bytes())["prompts"]
         with Image.open(paths[1]) as picture:

@@ -140,13 +140,13 @@ def drawings(m: Material) -> list[Drawing]:
          "Headline against trainable scalars, with the 95 % interval over tasks. The step is the Pareto front of the "
          "means; an interval wider than the picture runs off its edge."),
         ("tradeoff", front.tradeoff(board, m.looks), "What the headline is made of, and what it costs the base",
-         "Left: the two factors of the headline. Right: headline against the drift of unrelated prompts (left and up is "
-         "better)."),
+         "Left: the two factors of the headline. Right: headline against the drift of unrelated prompts (left and up "
+         "is better)."),
         ("tasks", figure.tasks(board, frame, m.looks), "Score per task", "Mean over seeds; dots are single seeds."),
         ("curves", figure.curves(curves, m.looks), "Losses",
          "Loss on a fixed table of pictures, timesteps and noise, divided by the frozen base's; mean over blocks."),
         ("costs", figure.costs(board, m.looks), "Costs",
-         "Medians over runs; scalars and bytes on disk on logarithmic scales. Step time is compared on the same machine."),
+         "Medians over runs; scalars and bytes on disk on logarithmic scales. Step times are compared on one machine."),
         ("tuning", figure.tuning(m.choices, m.looks), "Learning rates",
          "Mean headline over the tuning tasks; failed runs count as 0; a ring marks the chosen rate."),
     ]  # fmt: skip

@@ -276,14 +276,16 @@ def spread_sheet(spreads: Sequence[Spread], row: str) -> Sheet:
     def cells(label: str, seeds: int, std: float, lift: float, score: float, score_std: float) -> list[Cell]:
         ratio = lift / std if std > 0 else math.nan
         numbers = ((std, 3), (lift, 3), (ratio, 1), (score, 2), (score_std, 3))
-        return [Cell(c.name), Cell(str(seeds), seeds), *(_finite(Cell(number(x, d), x)) for x, d in numbers)]
+        return [Cell(label), Cell(str(seeds), seeds), *(_finite(Cell(number(x, d), x)) for x, d in numbers)]
 
     rows = [cells(short(s.task), s.seeds, s.std, s.lift, s.headline, s.headline_std) for s in spreads]
     if len(spreads) > 1:
         n = len(spreads)
         pooled = [math.sqrt(sum(getattr(s, k) ** 2 for s in spreads) / n) for k in ("std", "headline_std")]
         lift, score = (sum(getattr(s, k) for s in spreads) / n for k in ("lift", "headline"))
-        rows.append(cells("pooled", sum(s.seeds for s in spreads), pooled[0], lift, score, pooled[1]))
+        rows.append(
+            cells(f"pooled ({_n(n, 'task')})", sum(s.seeds for s in spreads), pooled[0], lift, score, pooled[1])
+        )
     marks = [""] * len(spreads) + ["base"] * (len(spreads) > 1)
     return Sheet(
         f"Seed spread of {row}", heads, rows, marks, ["a lead between two rows below the seed spread is noise"]

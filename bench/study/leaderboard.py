@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bench.study.frame import STATUS_WORDS
-from bench.study.stats import Interval, by_task, chance_better, estimate, pairs, rank_intervals, tie_groups
+from bench.study.stats import Interval, by_task, chance_better, estimate, pairs, rank_intervals, task_mean, tie_groups
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,7 +109,7 @@ def leaderboard(frame: pd.DataFrame, kind: str = "all") -> Board:
     tasks = sorted(frame["task"].unique())
     scored = trained.dropna(subset=[column]).groupby("row")["task"].nunique()
     most = int(scored.max()) if len(scored) else 0
-    mean = {row: estimate(by_task(rows, column)).value for row, rows in trained.groupby("row", sort=True)}
+    mean = {row: task_mean(by_task(rows, column)) for row, rows in trained.groupby("row", sort=True)}
     order = sorted(mean, key=lambda r: (-scored.get(r, 0), -mean[r] if mean[r] == mean[r] else math.inf, r))
     ranked = [str(r) for r in order if most and scored.get(r, 0) == most]
     table = pairs(trained, ranked, column)
@@ -226,7 +226,7 @@ def seed_spread(frame: pd.DataFrame, row: str) -> list[Spread]:
     """Per task with at least two seeds of `row`; a lead smaller than `std` is noise."""
     out = []
     own, base = frame[(frame["row"] == row) & ~frame["failed"]], frame[frame["row"] == "base"]
-    for task, runs in own.groupby("task", sort=True):
+    for (_, task), runs in own.groupby([own["kind"] != "subject", "task"], sort=True):  # subjects first
         if len(runs) < 2:
             continue
         both = runs.merge(base[["task", "seed", "concept"]], on=["task", "seed"], how="left", suffixes=("", "_base"))

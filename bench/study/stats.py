@@ -54,6 +54,11 @@ def by_task(frame: pd.DataFrame, column: str) -> list[np.ndarray]:
     return [group[column].to_numpy(float) for _, group in kept.groupby("task", sort=True)]
 
 
+def task_mean(groups: Sequence[np.ndarray]) -> float:
+    """Mean over tasks of the means over seeds; nan for none."""
+    return float(np.mean([g.mean() for g in groups])) if groups else math.nan
+
+
 def trimmed(means: np.ndarray, statistic: str) -> np.ndarray:
     """`mean` or `iqm` (mean of the middle half, scipy.stats.trim_mean(0.25)) along the last axis (..., tasks)."""
     if statistic == "mean":

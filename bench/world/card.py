@@ -1,4 +1,5 @@
-"""The card of the pocket base and its evaluators: every bar measured, written to docs/pocket-base.md with sample sheets."""
+"""The card of the pocket base and its evaluators: every bar measured, written to docs/pocket-base.md with sample
+sheets."""
 
 from __future__ import annotations
 
@@ -93,7 +94,8 @@ def identity_auroc(base: Base, ex: Extractors, seed: int = 0) -> dict[str, float
 
 
 def style_auroc(base: Base, ex: Extractors, seed: int = 0) -> dict[str, float]:
-    """Clean reference pictures against decoded ones of the same held-out style, other held-out styles and the base's own."""
+    """Clean reference pictures against decoded ones of the same held-out style, other held-out styles and the
+    base's own."""
     from bench.world.styles import HELD_OUT, PRETRAIN
 
     feats: dict[str, list[Tensor]] = {}
@@ -130,12 +132,13 @@ def retrieval(ex: Extractors, images: Tensor, captions: list[str], size: int = 6
 
 
 def vae_error(base: Base) -> dict[str, float]:
-    """PSNR in dB of every truth picture of the committed tasks through the autoencoder: mean over tasks' mean errors."""
-    from bench.config import datasets_dir
+    """PSNR in dB of every truth picture of the committed tasks through the autoencoder: mean over tasks' mean
+    errors."""
+    from bench.config import datasets
     from bench.tasks import load
 
     errors: dict[str, list[float]] = {"subject": [], "style": []}
-    for folder in sorted((datasets_dir() / "pocket").iterdir()):
+    for folder in sorted((datasets() / "pocket").iterdir()):
         if (folder / "task.toml").exists():
             task = load(f"pocket/{folder.name}")
             x = torch.cat(list(task.truth_images))
@@ -151,7 +154,9 @@ def single(rng: np.random.Generator):
     return base_sample(rng, full=True, pairs=0.0)
 
 
-def measure(n: int = 512, seed: int = 0, guidance: float = 4.0, steps: int = 20, say: Callable[[str], None] = print) -> dict[str, Any]:
+def measure(
+    n: int = 512, seed: int = 0, guidance: float = 4.0, steps: int = 20, say: Callable[[str], None] = print
+) -> dict[str, Any]:
     """All figures of the card. `n` pictures are sampled from the base and as many drawn by the world."""
     from bench.bases import load_base
     from bench.extractors import load_extractors
@@ -197,7 +202,8 @@ def passes(figures: dict[str, Any]) -> bool:
 
 TEXT = """# The pocket base and its evaluators
 
-Written by `litmus pocket card` (n = {n} captions, seed {seed}, {steps} guided steps, guidance {guidance:g}); do not edit.
+Written by `litmus pocket card` (n = {n} captions, seed {seed}, {steps} guided steps, guidance {guidance:g}); do not
+edit.
 Weights: digest `{digest}`. U-Net {unet:,} parameters, autoencoder {vae:,}, text encoder {text:,}; {mb:.1f} MB in fp16;
 evaluators {evaluators_mb:.1f} MB.
 
@@ -216,10 +222,12 @@ Same or different, held-out subjects and styles, a clean reference against a pic
 | --- | --- |
 {pairs}
 
-- Caption retrieval among 64 distinct captions, R@1: decoded {r_decoded:.3f}, clean {r_clean:.3f}, base samples {r_base:.3f}.
+- Caption retrieval among 64 distinct captions, R@1: decoded {r_decoded:.3f}, clean {r_clean:.3f}, base samples
+{r_base:.3f}.
 - Unbiased KID in the text–image model's features: base samples {kid:.4f}, fresh truth {kid_truth:.4f}, 95 % null band
   {null:.4f}. A value inside the band says nothing.
-- Autoencoder on all truth pictures of the tasks: {db:.2f} dB (subjects {db_subject:.2f}, styles {db_style:.2f}, worst style
+- Autoencoder on all truth pictures of the tasks: {db:.2f} dB (subjects {db_subject:.2f}, styles {db_style:.2f},
+worst style
   {db_worst:.2f}).
 
 ![base samples above, truth below](pocket-base.png)

@@ -52,7 +52,9 @@ def base_sample(rng: np.random.Generator, full: bool = False, pairs: float = 0.1
     colours = PRETRAIN[style].keeps_colour
     say = rng.random(4) < (1.0 if full else 0.9)
     nouns = [
-        noun(t.cls, t.colour_word if colours and say[0] else None, t.pattern if say[1] and style != "pixel" else "plain")
+        noun(
+            t.cls, t.colour_word if colours and say[0] else None, t.pattern if say[1] and style != "pixel" else "plain"
+        )
         for t in things
     ]
     t = things[0]
@@ -100,7 +102,11 @@ def draw_many(
         # spawn: the parent may hold torch's threads, which do not survive a fork
         with multiprocessing.get_context("spawn").Pool(workers) as pool:
             parts = pool.map(_chunk, jobs, chunksize=1)
-    return np.concatenate([p[0] for p in parts]), [c for p in parts for c in p[1]], np.concatenate([p[2] for p in parts])
+    return (
+        np.concatenate([p[0] for p in parts]),
+        [c for p in parts for c in p[1]],
+        np.concatenate([p[2] for p in parts]),
+    )
 
 
 __all__ = ["HEADS", "LABELS", "SIZE", "UNKNOWN", "Sample", "any_sample", "base_sample", "draw_many"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -35,7 +36,7 @@ class Trunk(nn.Sequential):
     def __init__(self):
         widths = (32, 48, 96, 160)
         layers: list[nn.Module] = [_conv(3, widths[0], 5, 2)]
-        for a, b in zip(widths, widths[1:], strict=False):
+        for a, b in itertools.pairwise(widths):
             layers += [_conv(a, b, 3, 2), Residual(b)]
         super().__init__(*layers)
 
@@ -122,7 +123,9 @@ class Evaluators:
 
     def ids(self, prompts: list[str]) -> Tensor:
         n = self.tokenizer.model_max_length
-        return self.tokenizer(prompts, padding="max_length", truncation=True, max_length=n, return_tensors="pt").input_ids
+        return self.tokenizer(
+            prompts, padding="max_length", truncation=True, max_length=n, return_tensors="pt"
+        ).input_ids
 
     def save(self, folder: Path) -> None:
         """fp16 safetensors, one file a network, and config.json; the tokenizer is the base's."""

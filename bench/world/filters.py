@@ -171,8 +171,9 @@ def grid_lines(shape: tuple[int, int], pitch: float, width: float, angle: float,
     return 1.0 - smoothstep(np.minimum(*marks), 0.5 * width - 0.5, 0.5 * width + 0.5)
 
 
-def tiles(shape: tuple[int, int], pitch: tuple[float, float], angle: float, phase: tuple[float, float],
-          brick: float = 0.0) -> tuple[Array, Array]:
+def tiles(
+    shape: tuple[int, int], pitch: tuple[float, float], angle: float, phase: tuple[float, float], brick: float = 0.0
+) -> tuple[Array, Array]:
     """Rectangular cells, alternate rows moved by `brick` cells: labels (H, W) int, distance to the border (H, W)."""
     along, across = rotated(shape, angle)
     v = across / pitch[1] + phase[1]

@@ -1,6 +1,7 @@
 """Makes the pocket base and its evaluators from nothing: draw, autoencoder, denoiser, evaluators, decoder, export.
 
-Every stage leaves its result in the work folder and is skipped when it is there, so a stopped training goes on where it was.
+Every stage leaves its result in the work folder and is skipped when it is there, so a stopped training goes on
+where it was.
 """
 
 from __future__ import annotations

@@ -34,15 +34,17 @@ def channel_mix(image: Array, mask: Array, rng: Rng, matrix: Array, bias: Array)
     return (image - 0.5) @ matrix + 0.5 + bias
 
 
-def flat_levels(image: Array, mask: Array, rng: Rng, levels: int, sigma: float, saturation: float,
-                tint: Array) -> Array:
+def flat_levels(
+    image: Array, mask: Array, rng: Rng, levels: int, sigma: float, saturation: float, tint: Array
+) -> Array:
     """Posterised, smoothed and tinted."""
     smooth = np.clip(f.saturate(f.blur(image, sigma), saturation), 0.0, 1.0)
     return f.posterise(smooth, levels) * tint
 
 
-def line_art(image: Array, mask: Array, rng: Rng, ink: Array, paper: Array, thick: bool, low: float, keep: float,
-             soft: float) -> Array:
+def line_art(
+    image: Array, mask: Array, rng: Rng, ink: Array, paper: Array, thick: bool, low: float, keep: float, soft: float
+) -> Array:
     """Edge lines of one colour over paper that lets some of the picture through."""
     line = f.edges(image, mask, low, low + 0.3, 1.0)
     if thick:
@@ -58,8 +60,9 @@ def glow(image: Array, mask: Array, rng: Rng, night: Array, light: Array, sigma:
     return f.mix(f.mix(night, image, keep), light, halo)
 
 
-def screen(image: Array, mask: Array, rng: Rng, kind: str, pitch: float, angle: float, ink: Array, paper: Array,
-           own: float) -> Array:
+def screen(
+    image: Array, mask: Array, rng: Rng, kind: str, pitch: float, angle: float, ink: Array, paper: Array, own: float
+) -> Array:
     """Dots, lines or squares whose size follows darkness; own mixes the picture's colours into the ink."""
     shape, tone = mask.shape, 1.0 - f.normalise(f.luminance(f.blur(image, 0.8)), 0.7)
     if kind == "dots":
@@ -73,8 +76,21 @@ def screen(image: Array, mask: Array, rng: Rng, kind: str, pitch: float, angle: 
     return f.mix(f.mix(paper, image, 0.5 * own), f.mix(ink, image * 0.8, own), covered)
 
 
-def cells(image: Array, mask: Array, rng: Rng, kind: str, pitch: float, stretch: float, angle: float, brick: float,
-          gap: float, joint: Array, variation: float, cut: bool, saturation: float) -> Array:
+def cells(
+    image: Array,
+    mask: Array,
+    rng: Rng,
+    kind: str,
+    pitch: float,
+    stretch: float,
+    angle: float,
+    brick: float,
+    gap: float,
+    joint: Array,
+    variation: float,
+    cut: bool,
+    saturation: float,
+) -> Array:
     """The picture in flat tiles, bricks or voronoi cells with coloured joints; cut splits cells at the object."""
     if kind == "voronoi":
         labels, border = f.voronoi(mask.shape, pitch, rng)
@@ -136,8 +152,9 @@ def corners(image: Array, mask: Array, rng: Rng, tint: Array, amount: float) -> 
     return f.mix(image, tint, amount * f.vignette(mask.shape))
 
 
-def overlay(image: Array, mask: Array, rng: Rng, kind: str, pitch: float, angle: float, tint: Array,
-            amount: float) -> Array:
+def overlay(
+    image: Array, mask: Array, rng: Rng, kind: str, pitch: float, angle: float, tint: Array, amount: float
+) -> Array:
     """An even texture laid over everything: stripes, dots or ruled squares."""
     if kind == "dots":
         cover = f.smoothstep(f.dot_wave(mask.shape, pitch, angle, (rng.random(), rng.random())), 0.55, 0.8)
@@ -191,28 +208,50 @@ def _matrix(r: Rng) -> Array:
 
 def _draw_line_art(r: Rng) -> dict[str, Any]:
     paper = _rgb(r)
-    return dict(ink=_apart(r, paper), paper=paper, thick=bool(r.integers(2)), low=r.uniform(0.06, 0.2),
-                keep=float(r.choice([0.05, 0.15, 0.35, 0.6])), soft=round(r.uniform(0.4, 0.8), 1))
+    return dict(
+        ink=_apart(r, paper),
+        paper=paper,
+        thick=bool(r.integers(2)),
+        low=r.uniform(0.06, 0.2),
+        keep=float(r.choice([0.05, 0.15, 0.35, 0.6])),
+        soft=round(r.uniform(0.4, 0.8), 1),
+    )
 
 
 def _draw_glow(r: Rng) -> dict[str, Any]:
     night = _rgb(r)
-    return dict(night=night, light=_apart(r, night, 0.35), sigma=round(r.uniform(1.2, 3.5), 1),
-                keep=r.uniform(0.0, 0.5))
+    return dict(
+        night=night, light=_apart(r, night, 0.35), sigma=round(r.uniform(1.2, 3.5), 1), keep=r.uniform(0.0, 0.5)
+    )
 
 
 def _draw_screen(r: Rng) -> dict[str, Any]:
     paper = _rgb(r)
-    return dict(kind=str(r.choice(["dots", "lines", "squares"])), pitch=r.uniform(4.0, 8.0), angle=r.uniform(0, np.pi),
-                ink=_apart(r, paper), paper=paper, own=float(r.choice([0.0, 0.0, 0.3, 0.7])))
+    return dict(
+        kind=str(r.choice(["dots", "lines", "squares"])),
+        pitch=r.uniform(4.0, 8.0),
+        angle=r.uniform(0, np.pi),
+        ink=_apart(r, paper),
+        paper=paper,
+        own=float(r.choice([0.0, 0.0, 0.3, 0.7])),
+    )
 
 
 def _draw_cells(r: Rng) -> dict[str, Any]:
     pitch = r.uniform(4.5, 9.0)
     gap = float(r.choice([0.0, 0.08, 0.12])) * pitch  # half a joint's width: wider ones would hide the picture
-    return dict(kind=str(r.choice(["tiles", "voronoi"])), pitch=pitch, stretch=r.uniform(0.8, 2.2),
-                angle=r.uniform(0, np.pi), brick=float(r.choice([0.0, 0.5])), gap=gap,
-                joint=_rgb(r), variation=r.uniform(0.0, 0.3), cut=bool(r.integers(2)), saturation=r.uniform(0.4, 2.0))
+    return dict(
+        kind=str(r.choice(["tiles", "voronoi"])),
+        pitch=pitch,
+        stretch=r.uniform(0.8, 2.2),
+        angle=r.uniform(0, np.pi),
+        brick=float(r.choice([0.0, 0.5])),
+        gap=gap,
+        joint=_rgb(r),
+        variation=r.uniform(0.0, 0.3),
+        cut=bool(r.integers(2)),
+        saturation=r.uniform(0.4, 2.0),
+    )
 
 
 def _draw_misregistration(r: Rng) -> dict[str, Any]:
@@ -225,27 +264,67 @@ def _draw_misregistration(r: Rng) -> dict[str, Any]:
 _MAIN: list[tuple[Callable[..., Array], Callable[[Rng], dict[str, Any]], float]] = [
     (gradient_map, lambda r: dict(stops=_stops(r), level=r.uniform(0.5, 1.0), lift=r.uniform(-0.3, 0.3)), 3.0),
     (channel_mix, lambda r: dict(matrix=_matrix(r), bias=r.uniform(-0.15, 0.15, 3).astype(np.float32)), 2.0),
-    (flat_levels, lambda r: dict(levels=int(r.integers(2, 5)), sigma=round(r.uniform(0.5, 2.0), 1),
-                                 saturation=r.uniform(0.3, 2.2), tint=0.4 + 0.6 * _rgb(r)), 1.5),
+    (
+        flat_levels,
+        lambda r: dict(
+            levels=int(r.integers(2, 5)),
+            sigma=round(r.uniform(0.5, 2.0), 1),
+            saturation=r.uniform(0.3, 2.2),
+            tint=0.4 + 0.6 * _rgb(r),
+        ),
+        1.5,
+    ),
     (line_art, _draw_line_art, 2.5),
     (glow, _draw_glow, 1.5),
     (screen, _draw_screen, 3.0),
     (cells, _draw_cells, 3.0),
     (misregistration, _draw_misregistration, 1.5),
-    (relief, lambda r: dict(angle=r.uniform(0, 2 * np.pi), strength=r.uniform(0.8, 1.8), base=0.2 + 0.6 * _rgb(r),
-                            keep=float(r.choice([0.0, 0.3, 0.6]))), 1.0),
+    (
+        relief,
+        lambda r: dict(
+            angle=r.uniform(0, 2 * np.pi),
+            strength=r.uniform(0.8, 1.8),
+            base=0.2 + 0.6 * _rgb(r),
+            keep=float(r.choice([0.0, 0.3, 0.6])),
+        ),
+        1.0,
+    ),
     (smear, lambda r: dict(size=int(r.integers(1, 4)), wobble=r.uniform(1.0, 2.2), period=r.uniform(5.0, 9.0)), 1.0),
 ]
 
 _FINISH: list[tuple[Callable[..., Array], Callable[[Rng], dict[str, Any]], float]] = [
-    (grain, lambda r: dict(period=round(r.uniform(3.0, 7.0)), amount=r.uniform(0.05, 0.14),
-                           tint=r.uniform(0.4, 1.0, 3).astype(np.float32)), 2.0),
+    (
+        grain,
+        lambda r: dict(
+            period=round(r.uniform(3.0, 7.0)),
+            amount=r.uniform(0.05, 0.14),
+            tint=r.uniform(0.4, 1.0, 3).astype(np.float32),
+        ),
+        2.0,
+    ),
     (wash, lambda r: dict(tint=_rgb(r), amount=r.uniform(0.2, 0.55), contrast=r.uniform(0.8, 1.6)), 1.5),
-    (frame, lambda r: dict(tint=_rgb(r), width=r.uniform(2.0, 6.0), softness=r.uniform(0.5, 2.0),
-                           rough=float(r.choice([0.0, 0.0, 1.5]))), 1.0),
+    (
+        frame,
+        lambda r: dict(
+            tint=_rgb(r),
+            width=r.uniform(2.0, 6.0),
+            softness=r.uniform(0.5, 2.0),
+            rough=float(r.choice([0.0, 0.0, 1.5])),
+        ),
+        1.0,
+    ),
     (corners, lambda r: dict(tint=_rgb(r), amount=r.uniform(0.6, 1.0)), 1.0),
-    (overlay, lambda r: dict(kind=str(r.choice(["dots", "lines", "squares"])), pitch=r.uniform(4.5, 9.0),
-                             angle=r.uniform(0, np.pi), tint=_rgb(r), amount=r.uniform(0.35, 0.7)), 2.0),
+    (
+        overlay,
+        lambda r: dict(
+            kind=str(r.choice(["dots", "lines", "squares"])),
+            pitch=r.uniform(4.5, 9.0),
+            angle=r.uniform(0, np.pi),
+            tint=_rgb(r),
+            amount=r.uniform(0.35, 0.7),
+        ),
+        2.0,
+    ),
 ]
 
 # Recolourings before or after a texture multiply the looks; two textures on top of each other only make mud.

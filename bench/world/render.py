@@ -14,7 +14,8 @@ from bench.world.scenes import SCENES, SIZE
 from bench.world.styles import PRETRAIN
 from bench.world.things import CLASSES, draw_thing
 
-# Softness of the world's lens in px: without it one-pixel edges, which a 12-fold compressing autoencoder cannot keep, cost
+# Softness of the world's lens in px: without it one-pixel edges, which a 12-fold compressing autoencoder cannot
+# keep, cost
 # every picture 3 dB and tell nothing (docs/log.md).
 LENS = 0.7
 StyleFn = Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
@@ -48,7 +49,9 @@ def jittered(rgb: RGB, rng: np.random.Generator, amount: float = 10.0) -> RGB:
     return tuple(int(np.clip(v + rng.uniform(-amount, amount), 0, 255)) for v in rgb)  # type: ignore[return-value]
 
 
-def plain_thing(rng: np.random.Generator, cls: str | None = None, colour: str | None = None, pattern: str | None = None) -> Thing:
+def plain_thing(
+    rng: np.random.Generator, cls: str | None = None, colour: str | None = None, pattern: str | None = None
+) -> Thing:
     """An ordinary object of the base's world: a class, one of twelve colours, a pattern (plain in most)."""
     cls = cls or CLASSES[rng.integers(len(CLASSES))]
     colour = colour or list(COLOURS)[rng.integers(len(COLOURS))]

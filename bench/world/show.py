@@ -30,7 +30,10 @@ def contact_sheet(seed: int = 0) -> Image.Image:
     """24 classes, 12 colours, 4 patterns in 8 things, 10 scenes, 8 styles, 24 subjects, 12 held-out styles."""
     rng = np.random.default_rng(seed)
     scenes, colours, styles = list(SCENES), list(COLOURS), list(PRETRAIN)
-    pictures = [render(Scene((plain_thing(rng, c, colours[i % 12], "plain"),), scenes[i % 10]), rng) for i, c in enumerate(CLASSES)]
+    pictures = [
+        render(Scene((plain_thing(rng, c, colours[i % 12], "plain"),), scenes[i % 10]), rng)
+        for i, c in enumerate(CLASSES)
+    ]
     pictures += [
         render(Scene((plain_thing(rng, CLASSES[i], c, PATTERNS[1 + i % 3]),), scenes[(i * 3) % 10]), rng)
         for i, c in enumerate(colours)

@@ -38,8 +38,16 @@ class HeldOutStyle:
 
 SEPIA = np.stack([colour(38, 20, 8), colour(150, 104, 60), colour(250, 228, 184)])
 NEON = np.stack([colour(255, 30, 200), colour(60, 120, 255), colour(20, 255, 220)])
-THERMAL = np.stack([colour(10, 10, 90), colour(20, 90, 230), colour(30, 200, 170), colour(240, 230, 40),
-                    colour(250, 110, 10), colour(200, 10, 20)])
+THERMAL = np.stack(
+    [
+        colour(10, 10, 90),
+        colour(20, 90, 230),
+        colour(30, 200, 170),
+        colour(240, 230, 40),
+        colour(250, 110, 10),
+        colour(200, 10, 20),
+    ]
+)
 SUNSET = np.stack([colour(52, 10, 84), colour(196, 40, 120), colour(255, 140, 60), colour(255, 226, 150)])
 
 

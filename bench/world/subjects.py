@@ -1,4 +1,5 @@
-"""Subjects: single things with traits that no caption can say. 24 fixed ones make tasks, endless others train evaluators."""
+"""Subjects: single things with traits that no caption can say. 24 fixed ones make tasks, endless others train
+evaluators."""
 
 from __future__ import annotations
 
@@ -32,7 +33,9 @@ def random_look(rng: np.random.Generator, everything: bool = False) -> Look:
     hue = rng.random()
     keep = rng.random(4) < (1.0 if everything else 0.6)
     wide = rng.random() < 0.5
-    stretch = (rng.uniform(1.05, 1.2), rng.uniform(0.68, 0.82)) if wide else (rng.uniform(0.66, 0.8), rng.uniform(1.0, 1.1))
+    stretch = (
+        (rng.uniform(1.05, 1.2), rng.uniform(0.68, 0.82)) if wide else (rng.uniform(0.66, 0.8), rng.uniform(1.0, 1.1))
+    )
     return Look(
         colour=_vivid(rng, hue),
         pattern="plain" if rng.random() < 0.7 else ("striped", "dotted", "checkered")[rng.integers(3)],
@@ -50,7 +53,9 @@ def _fixed() -> tuple[Subject, ...]:
     out = []
     for i, cls in enumerate(CLASSES):
         look = random_look(rng, everything=True)
-        look = Look(**{**look.__dict__, "emblem": EMBLEMS[(i * 5 + i // 6) % 6], "accessory": ACCESSORIES[(i + i // 6) % 6]})
+        look = Look(
+            **{**look.__dict__, "emblem": EMBLEMS[(i * 5 + i // 6) % 6], "accessory": ACCESSORIES[(i + i // 6) % 6]}
+        )
         out.append(Subject(f"subject-{cls}", Thing(cls, look), "tuning" if i % 3 == 1 else "test"))
     return tuple(out)
 
@@ -60,7 +65,8 @@ _TAKEN = {(s.thing.cls, s.thing.look.emblem, s.thing.look.accessory) for s in SU
 
 
 def random_thing(rng: np.random.Generator, cls: str | None = None) -> Thing:
-    """A training identity for evaluators and autoencoder; never one of the 24 subjects' class-emblem-accessory triples."""
+    """A training identity for evaluators and autoencoder; never one of the 24 subjects' class-emblem-accessory
+    triples."""
     cls = cls or CLASSES[rng.integers(len(CLASSES))]
     if rng.random() < 0.15:
         return plain_thing(rng, cls)

@@ -104,7 +104,8 @@ def write_subject(subject: Subject, out: Path, seed: int) -> None:
         text = caption([noun(thing.cls, colour, identifier=IDENTIFIER), *tail], scene, style)
         number = sum(line == "\n[[prompts]]" for line in folder.lines)
         truth = [
-            folder.picture(f"truth/{number:02d}-{k}.png", render(Scene(things, scene, style), rng)) for k in range(TRUTHS)
+            folder.picture(f"truth/{number:02d}-{k}.png", render(Scene(things, scene, style), rng))
+            for k in range(TRUTHS)
         ]
         plain = caption([noun(thing.cls, colour), *tail], scene, style)
         asks = _asks(None if other else thing, scene, style, colour)
@@ -168,9 +169,12 @@ Written by `litmus world tasks` (seed {seed}) from `bench/world`: {subjects} sub
 Each folder is a task: `task.toml` (captions, prompts, what each asks for), `train/`, `heldout/`, `truth/`.
 
 - **Subjects** carry an emblem, a two-part paint, an odd proportion and an accessory, none of which a caption says.
-  5 training pictures, 4 held out, 21 prompts (10 scenes, 5 companions, 4 styles, 2 colours) with {truths} true pictures each.
-- **Styles** are image operations that the base never saw. 6 training pictures, 4 held out, {prompts} prompts, {truths} truths each.
-- **Splits**: `tuning` tasks are for choosing hyperparameters, `test` tasks for boards; nothing is chosen on a test task.
+  5 training pictures, 4 held out, 21 prompts (10 scenes, 5 companions, 4 styles, 2 colours) with {truths} true
+  pictures each.
+- **Styles** are image operations that the base never saw. 6 training pictures, 4 held out, {prompts} prompts,
+{truths} truths each.
+- **Splits**: `tuning` tasks are for choosing hyperparameters, `test` tasks for boards; nothing is chosen on a test
+task.
 - Made by this project's own code; licence Apache-2.0, as the code. No photographs, no people, no scraped data.
 - `SHA256SUMS` holds the checksum of every file: `cd datasets/pocket && sha256sum -c SHA256SUMS`.
 
@@ -201,5 +205,3 @@ def write(out: Path, seed: int = 0) -> Sequence[str]:
     sums = [f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.relative_to(out).as_posix()}" for p in files]
     (out / "SHA256SUMS").write_text("\n".join(sums) + "\n", encoding="utf-8")
     return [s.name for s in SUBJECTS] + [f"style-{h}" for h in HELD_OUT]
-
-

@@ -1,6 +1,7 @@
 """Trains the evaluators on the world, never on the 24 subjects or 12 styles of the tasks.
 
-Half of what they see went through the autoencoder, with noise on its latents, or was softened: an encoder trained on clean
+Half of what they see went through the autoencoder, with noise on its latents, or was softened: an encoder trained
+on clean
 drawings alone puts even true pictures, once decoded, below the floor (docs/log.md).
 """
 
@@ -162,7 +163,10 @@ def train(work: Path, scale: float = 1.0, seed: int = 0, only: str | None = None
         from safetensors.torch import save_file
 
         (work / "evaluators").mkdir(parents=True, exist_ok=True)
-        save_file({k: v.contiguous() for k, v in evaluators.nets[name].state_dict().items()}, work / "evaluators" / f"{name}.full")
+        save_file(
+            {k: v.contiguous() for k, v in evaluators.nets[name].state_dict().items()},
+            work / "evaluators" / f"{name}.full",
+        )
         (work / "evaluators" / f"{name}.done").touch()
 
     for name, drawer in (("identity", IdentityViews(n_ids)), ("style", StyleViews(n_ids))):
@@ -191,7 +195,11 @@ def train(work: Path, scale: float = 1.0, seed: int = 0, only: str | None = None
     if want("attributes") or want("clip"):
         base = draw_many(full_sample, int(16000 * scale), seed + 31)
         odd = draw_many(odd_sample, int(10000 * scale), seed + 32)
-        images, captions, labels = np.concatenate([base[0], odd[0]]), base[1] + odd[1], np.concatenate([base[2], odd[2]])
+        images, captions, labels = (
+            np.concatenate([base[0], odd[0]]),
+            base[1] + odd[1],
+            np.concatenate([base[2], odd[2]]),
+        )
         pool, target = Pool(vae, images, seed), torch.from_numpy(labels)
         tokens = evaluators.ids(captions)
 

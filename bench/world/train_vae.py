@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from bench.world import nets
 from bench.world.muon import Muon
@@ -43,7 +42,8 @@ def train(
     optimiser: str = "muon",
     save: bool = True,
 ) -> None:
-    """Train for `seconds` of wall time, learning rate falling to zero with the time used; saves `work/vae` every minute."""
+    """Train for `seconds` of wall time, learning rate falling to zero with the time used; saves `work/vae` every
+    minute."""
     torch.manual_seed(seed)
     net = nets.vae()
     if resume or decoder_only:
@@ -79,8 +79,11 @@ def train(
             with torch.no_grad():
                 q = net.encode(held).latent_dist
                 mse = (net.decode(q.mean).sample.clamp(-1, 1) - held).square().mean().item()
-            print(f"vae step {step} {time.time() - start:.0f} s loss {loss_mean:.4f} psnr {psnr(mse):.2f} dB "
-                  f"latent std {q.mean.std():.2f} posterior std {q.std.mean():.3f}", flush=True)
+            print(
+                f"vae step {step} {time.time() - start:.0f} s loss {loss_mean:.4f} psnr {psnr(mse):.2f} dB "
+                f"latent std {q.mean.std():.2f} posterior std {q.std.mean():.3f}",
+                flush=True,
+            )
         if save and time.time() - saved > 60:
             net.save_pretrained(work / "vae")
             saved = time.time()

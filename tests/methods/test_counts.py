@@ -29,7 +29,9 @@ def test_count_is_the_published_one(spec, sd15):
     assert make(name, **hyper).count(sd15) == SD15[spec]
 
 
-@pytest.mark.parametrize("spec", ["difffit[attention_scales=true]", "lora", "adapter", "adapter[source=reso,target=reso]"])
+@pytest.mark.parametrize(
+    "spec", ["difffit[attention_scales=true]", "lora", "adapter", "adapter[source=reso,target=reso]"]
+)
 def test_attach_makes_as_much_trainable_as_count_says(spec, sd15):
     name, hyper = parse_spec(spec)
     method = make(name, **hyper)

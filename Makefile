@@ -16,7 +16,7 @@ $(VENV)/.stamp: pyproject.toml
 check: setup  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 test: check  ## what must pass before every commit
 	$(BIN)/pytest

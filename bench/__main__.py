@@ -300,7 +300,9 @@ def report(
 
 @app.command()
 def methods(
-    name: Annotated[str | None, typer.Argument(autocompletion=_method_names, help="one method, with its settings")] = None,
+    name: Annotated[
+        str | None, typer.Argument(autocompletion=_method_names, help="one method, with its settings")
+    ] = None,
 ) -> None:
     """List the methods, or one method's hyperparameters.
 
@@ -313,7 +315,10 @@ def methods(
     if name is None:
         _print_table(
             ["method", "learning rate", "size", "paper", "what it does"],
-            [[key, f"{m.lr:g}" if m.trains else "", m.size_field or "", m.paper, _first(m)] for key, m in METHODS.items()],
+            [
+                [key, f"{m.lr:g}" if m.trains else "", m.size_field or "", m.paper, _first(m)]
+                for key, m in METHODS.items()
+            ],
         )
         return
     if name not in METHODS:

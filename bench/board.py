@@ -105,7 +105,12 @@ def by_row(board: Board) -> list[list[str]]:
     lines = []
     for (spec, lr, objective), keys in groups.items():
         runs = [board.plan[key] for key in keys]
-        counts = [len({r.task for r in runs}), len({r.seed for r in runs}), len(runs), sum(k in board.have for k in keys)]
+        counts = [
+            len({r.task for r in runs}),
+            len({r.seed for r in runs}),
+            len(runs),
+            sum(k in board.have for k in keys),
+        ]
         lines.append([spec, "" if lr is None else f"{lr:g}", objective, *map(str, counts)])
     return lines
 
@@ -135,7 +140,9 @@ def choices(records: list[Record]) -> tuple[list[str], list[list[str]], str]:
     rows = []
     for choice in choose(tidy(records).frame):
         best = choice.best
-        tried = " ".join(f"{t.lr:g}:{t.score.value:.3f}" + (f"({t.failed} failed)" if t.failed else "") for t in choice.trials)
+        tried = " ".join(
+            f"{t.lr:g}:{t.score.value:.3f}" + (f"({t.failed} failed)" if t.failed else "") for t in choice.trials
+        )
         edge = f"the {choice.edge} tried" if choice.edge else ""
         score = f"{best.score.value:.3f}" if best else "none was scored"
         rows.append([choice.spec, f"{choice.lr:g}", score, edge, tried])

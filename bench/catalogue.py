@@ -80,25 +80,27 @@ def survey(request: dict[str, Any]) -> dict[str, Any]:
     from bench.extractors import extractors_digest
     from bench.objectives import OBJECTIVES
 
-    # Names first: they are cheap, and a misspelling must not wait for anything else.
+    # What the user wrote comes first: a misspelling must not wait for weights.
     competitors = {spec: asdict(competitor(spec)) for spec in request["specs"]}
     for name in request["objectives"]:
         if name not in OBJECTIVES:
             raise LitmusError(nearest(name, OBJECTIVES, "objective"))
-    answer = {
+    loaded = {name: tasks.load(name) for name in request["tasks"]}
+    digests = {
         "base_digest": base_digest(request["base"]),
         "extractors_digest": extractors_digest(request["extractors"]),
-        "competitors": competitors,
-        "tasks": {},
-        "notes": [],
     }
-    for name in request["tasks"]:
-        task = tasks.load(name)
-        answer["tasks"][name] = asdict(TaskFacts(task.digest, task.has_truth, task.split))
+    notes = []
+    for task in loaded.values():
         # The words of drawn tasks are the base's own; loading a base to ask costs seconds.
         if task.split == "user" and (unknown := load_base(request["base"]).unknown_words(task.texts())):
-            answer["notes"].append(unknown_line(task.name, unknown, request["base"]))
-    return answer
+            notes.append(unknown_line(task.name, unknown, request["base"]))
+    return {
+        "competitors": competitors,
+        "tasks": {name: asdict(TaskFacts(t.digest, t.has_truth, t.split)) for name, t in loaded.items()},
+        **digests,
+        "notes": notes,
+    }
 
 
 def unknown_line(task: str, words: list[str], base: str) -> str:

@@ -18,10 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.arena import STEPS, Arena, arena, fresh, train, trained
 from bench.method import Method, Network, attached, figures, load_file, load_state, state
-from bench.rng import rng
-
-STEPS = 6  # of AdamW at the method's own rate: enough for a layer behind a zero layer to move
 
 
 @dataclass(frozen=True)
@@ -32,70 +30,6 @@ class Result:
     ok: bool
     message: str
     method: str = ""
-
-
-@dataclass(frozen=True)
-class Arena:
-    """Where a method is tried: a factory of one and the same frozen network, and what to feed it.
-
-    x, target (B, C, H, W); t (B,); context (B, L, D)
-    """
-
-    make: Callable[[], Network]
-    x: Tensor
-    t: Tensor
-    context: Tensor
-    target: Tensor
-
-    def run(self, net: Network) -> Tensor:
-        return net(self.x, self.t, self.context)
-
-    def loss(self, net: Network) -> Tensor:
-        return (self.run(net).float() - self.target).square().mean()
-
-
-def arena(make_net: Callable[[], Network] | None = None) -> Arena:
-    """An Arena of `make_net` (the toy U-Net without it), with inputs in the shapes that its denoiser's config asks for.
-
-    `make_net` must give the same weights each time, and bare shapes under `torch.device("meta")`.
-    """
-    from bench.bases.toy import toy_network
-
-    build = make_net or toy_network
-    built = build()
-
-    def make() -> Network:  # a copy is made sooner than a network
-        return build() if torch.get_default_device().type == "meta" else copy.deepcopy(built)
-
-    config = built.denoiser.config
-    channels, side, wide = config.in_channels, config.sample_size, config.cross_attention_dim
-    stream = rng("checks")
-    x, target = (torch.randn(2, channels, side, side, generator=stream) for _ in range(2))
-    return Arena(make, x, torch.tensor([1, 500]), torch.randn(2, 3, wide, generator=stream), target)
-
-
-def _fresh(method: Method, place: Arena, seed: int = 0) -> Network:
-    return attached(method, place.make(), torch.Generator().manual_seed(seed))
-
-
-@torch.enable_grad()
-def _train(method: Method, place: Arena, net: Network, steps: int = STEPS) -> None:
-    groups = method.groups(net, method.lr)
-    if not method.trains:
-        return
-    optimiser = torch.optim.AdamW(groups, weight_decay=0.0)
-    for i in range(steps):
-        optimiser.zero_grad()
-        place.loss(net).backward()
-        optimiser.step()
-        method.step(net, i, steps)
-    net.zero_grad(set_to_none=True)
-
-
-def _trained(method: Method, place: Arena) -> Network:
-    net = _fresh(method, place)
-    _train(method, place, net)
-    return net
 
 
 def _same(a: Tensor, b: Tensor) -> bool:
@@ -130,7 +64,7 @@ def declares_itself(method: Method, place: Arena) -> None:
 @torch.no_grad()
 def starts_at_base(method: Method, place: Arena) -> None:
     """Attached and untrained it computes what the base computes, or says exact_start = False and does not."""
-    mine, base = place.run(_fresh(method, place)), place.run(place.make())
+    mine, base = place.run(fresh(method, place)), place.run(place.make())
     if method.exact_start:
         assert _same(mine, base), f"the start is not the base: {_gap(mine, base)}; say exact_start = False if so meant"
     else:
@@ -143,7 +77,7 @@ def counts_by_formula(method: Method, place: Arena) -> None:
     if method.size_field:
         sizes.append(replace(method, **{method.size_field: 2 * getattr(method, method.size_field)}))
     for one in sizes:
-        seen = sum(p.numel() for p in state(_fresh(one, place)).values())
+        seen = sum(p.numel() for p in state(fresh(one, place)).values())
         with torch.device("meta"):
             said = one.count(place.make())
         assert said == seen, f"count says {said:,} scalars, attach makes {seen:,} trainable ({one})"
@@ -155,9 +89,9 @@ def counts_by_formula(method: Method, place: Arena) -> None:
 
 def trains_only_its_own(method: Method, place: Arena) -> None:
     """Training moves every trainable tensor and no other, buffers included."""
-    start = _fresh(method, place)
+    start = fresh(method, place)
     net = copy.deepcopy(start)
-    _train(method, place, net)
+    train(method, place, net)
     own = set(state(start))
     tensors = dict(start.named_parameters()) | dict(start.named_buffers())
     moved = {k for k, p in (*net.named_parameters(), *net.named_buffers()) if k in tensors and not p.equal(tensors[k])}
@@ -171,10 +105,10 @@ def trains_only_its_own(method: Method, place: Arena) -> None:
 def learns(method: Method, place: Arena) -> None:
     """A few steps at its own learning rate lower the loss."""
     if not method.trains:
-        assert not state(_fresh(method, place)), "trains = False, yet something requires grad"
+        assert not state(fresh(method, place)), "trains = False, yet something requires grad"
         return
     with torch.no_grad():
-        before, after = (place.loss(net).item() for net in (_fresh(method, place), _trained(method, place)))
+        before, after = (place.loss(net).item() for net in (fresh(method, place), trained(method, place)))
     assert math.isfinite(after), f"the loss is {after} after {STEPS} steps at lr {method.lr:g}"
     assert after < before, f"{STEPS} steps at lr {method.lr:g} take the loss from {before:.5g} to {after:.5g}"
 
@@ -185,11 +119,11 @@ def survives_disk(method: Method, place: Arena) -> None:
     from safetensors.torch import load_file as read
     from safetensors.torch import save_file
 
-    net = _trained(method, place)
+    net = trained(method, place)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "state.safetensors"
         save_file({k: v.contiguous() for k, v in state(net).items()}, path)
-        back = _fresh(method, place, seed=1)
+        back = fresh(method, place, seed=1)
         load_state(back, read(path))
     a, b = place.run(net), place.run(back)
     assert _same(a, b), f"read back under another seed, {_gap(a, b)}: something random is frozen and not saved"
@@ -198,7 +132,7 @@ def survives_disk(method: Method, place: Arena) -> None:
 @torch.no_grad()
 def merges_into_base(method: Method, place: Arena) -> None:
     """Merged, the base alone holds it all: same names, same shapes, same output; or it says mergeable = False."""
-    net = _trained(method, place)
+    net = trained(method, place)
     base = place.make()
     shapes = {k: v.shape for k, v in base.state_dict().items()}
     if not method.mergeable:
@@ -223,7 +157,7 @@ def repeats(method: Method, place: Arena) -> None:
     for i in range(2):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(i)
-            starts.append(state(_fresh(method, place, seed=3)))
+            starts.append(state(fresh(method, place, seed=3)))
     odd = {k for k in starts[0] if not starts[0][k].equal(starts[1][k])}
     assert not odd, f"drawn from a global stream instead of rng: {_some(odd)}"
 
@@ -250,13 +184,13 @@ def _streams() -> list[tuple[str, object]]:
 
 def copies(method: Method, place: Arena) -> None:
     """A deep copy computes the same, and training it leaves the original as it was."""
-    net = _fresh(method, place)
+    net = fresh(method, place)
     with torch.no_grad():
         before = place.run(net)
     twin = copy.deepcopy(net)
     with torch.no_grad():
         assert _same(place.run(twin), before), "a deep copy computes something else"
-    _train(method, place, twin, steps=2)
+    train(method, place, twin, steps=2)
     with torch.no_grad():
         alone = _same(place.run(net), before) and all(p.grad is None for p in net.parameters())
     assert alone, "training a deep copy reaches the original: something in the copy still points there"
@@ -264,7 +198,7 @@ def copies(method: Method, place: Arena) -> None:
 
 def works_checkpointed(method: Method, place: Arena) -> None:
     """Gradient checkpointing changes memory, not gradients."""
-    net = _trained(method, place)
+    net = trained(method, place)
     if not method.trains or not getattr(net.denoiser, "_supports_gradient_checkpointing", False):
         return
     grads = []

@@ -42,7 +42,7 @@ def nearest(name: str, known: Iterable[str], kind: str = "name", listing: str = 
 
 
 @lru_cache
-def _clone() -> Path | None:
+def clone() -> Path | None:
     """The clone that this file belongs to, if it belongs to one: the nearest parent with this project's metadata."""
     for folder in Path(__file__).resolve().parents:
         file = folder / "pyproject.toml"
@@ -55,8 +55,8 @@ def root() -> Path:
     """The folder that holds datasets/ and results/: $LITMUS_HOME, else the clone, else the user's cache."""
     if home := os.environ.get("LITMUS_HOME"):
         return Path(home).expanduser()
-    if clone := _clone():
-        return clone
+    if here := clone():
+        return here
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "litmus"
 
 
@@ -89,26 +89,26 @@ class _Strict(BaseModel):
 class Train(_Strict):
     """The training budget, the same for every method of a board."""
 
-    steps: int = Field(150, ge=1)
-    batch: int = Field(4, ge=1)
+    steps: int = Field(default=150, ge=1)
+    batch: int = Field(default=4, ge=1)
     dtype: Literal["fp32", "bf16"] = "fp32"
-    clip: float = Field(1.0, gt=0)
-    weight_decay: float = Field(0.01, ge=0)
+    clip: float = Field(default=1.0, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
 
 
 class Sample(_Strict):
     """How pictures are drawn for the scores."""
 
-    steps: int = Field(20, ge=1)
-    guidance: float = Field(4.0, ge=0)
-    per_prompt: int = Field(1, ge=1)
+    steps: int = Field(default=20, ge=1)
+    guidance: float = Field(default=4.0, ge=0)
+    per_prompt: int = Field(default=1, ge=1)
 
 
 class Limits(_Strict):
     """What one run may take. `timeout` in seconds per run; `workers` 0 means one per core."""
 
-    timeout: float = Field(600, gt=0)
-    workers: int = Field(0, ge=0)
+    timeout: float = Field(default=600, gt=0)
+    workers: int = Field(default=0, ge=0)
 
 
 def _canonical(spec: str) -> str:
@@ -124,9 +124,9 @@ class Row(_Strict):
     """One competitor: a method spec with what differs from the board's defaults. `lr` None: the method's own."""
 
     spec: str
-    lr: float | None = Field(None, gt=0)
-    seeds: tuple[int, ...] | None = Field(None, min_length=1)
-    tasks: tuple[str, ...] | None = Field(None, min_length=1)
+    lr: float | None = Field(default=None, gt=0)
+    seeds: tuple[int, ...] | None = Field(default=None, min_length=1)
+    tasks: tuple[str, ...] | None = Field(default=None, min_length=1)
     objective: str | None = None
 
     @field_validator("spec")
@@ -139,10 +139,10 @@ class Extra(_Strict):
     """More seeds, tasks or another objective for some of the rows above, named by their spec."""
 
     methods: tuple[str, ...] = Field(min_length=1)
-    seeds: tuple[int, ...] | None = Field(None, min_length=1)
-    tasks: tuple[str, ...] | None = Field(None, min_length=1)
+    seeds: tuple[int, ...] | None = Field(default=None, min_length=1)
+    tasks: tuple[str, ...] | None = Field(default=None, min_length=1)
     objective: str | None = None
-    lr: float | None = Field(None, gt=0)
+    lr: float | None = Field(default=None, gt=0)
 
 
 class Sweep(_Strict):
@@ -164,12 +164,12 @@ class Protocol(_Strict):
     different numbers never share a table."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
-    protocol: int = Field(1, ge=1)
+    protocol: int = Field(default=1, ge=1)
     title: str = ""
     base: str = "pocket"
     extractors: str = "pocket"
     tasks: tuple[str, ...] = Field(min_length=1)
-    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     objective: str = "plain"
     train: Train = Train()
     sample: Sample = Sample()

@@ -83,7 +83,9 @@ def look(extractors: Extractors, images: Tensor) -> Views:
     if len(flat):
         for name, logits in extractors.attributes(flat).items():
             seen[name] = np.array(extractors.labels[name])[logits.argmax(dim=1).cpu().numpy()].reshape(lead)
-    return Views(shaped(extractors.identity(flat)), shaped(extractors.style(flat)), shaped(extractors.image(flat)), seen)
+    return Views(
+        shaped(extractors.identity(flat)), shaped(extractors.style(flat)), shaped(extractors.image(flat)), seen
+    )
 
 
 def evaluate(drawn: Drawn, block: Block, extractors: Extractors, curve: Curve | None = None) -> Scores:

@@ -82,7 +82,7 @@ def _pocket() -> Extractors:
     from bench.world.evaluator_nets import load_evaluators
 
     nets = load_evaluators(POCKET)
-    return Extractors("pocket", digest, 64, dict(nets.labels), nets)
+    return Extractors("pocket", digest, 64, {name: list(words) for name, words in nets.labels.items()}, nets)
 
 
 class _Toy:

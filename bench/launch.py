@@ -41,7 +41,7 @@ def lock(board: Path) -> Iterator[None]:
     path = board / ".lock"
     try:
         board.mkdir(parents=True, exist_ok=True)
-        file = open(path, "a+")
+        file = open(path, "a+")  # noqa: SIM115  closed by the with below
     except OSError as error:
         raise DiskError(disk_line(board, error)) from error
     with file:
@@ -116,8 +116,9 @@ class _Worker:
         self.process.kill()
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
-            with contextlib.suppress(BrokenPipeError):
-                pipe and pipe.close()
+            if pipe:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
 
 
 class Launcher:

@@ -32,7 +32,7 @@ from bench.spec import Value, label, parse_spec
 
 __all__ = [
     "METHODS", "Figures", "LitmusError", "Method", "Network", "Value", "attached", "figures", "fit_budget", "label",
-    "load_file", "load_plugins", "load_state", "make", "parse_spec", "register", "state",
+    "load_file", "load_plugins", "load_state", "make", "parse_spec", "register", "source_digest", "state",
 ]  # fmt: skip
 
 
@@ -206,6 +206,19 @@ def _load_installed() -> None:
         except Exception as error:
             where = f"{entry.name} = {entry.value}"
             warnings.warn(f"left out the plug-in {where}: {type(error).__name__}: {error}", stacklevel=2)
+
+
+def source_digest(cls: type[Method]) -> str:
+    """sha256 hex[:16] of the file that defines a plug-in method, and "" for this project's own.
+
+    A plug-in changes while its author works on it, and its records must not outlive the change; our own methods are
+    covered by the version of the code.
+    """
+    if cls.__module__.startswith("methods."):
+        return ""
+    file = _home(cls)[0]
+    source = Path(file).read_bytes() if file and Path(file).is_file() else repr(_home(cls)).encode()
+    return hashlib.sha256(source).hexdigest()[:16]
 
 
 def attached(method: Method, net: Network, rng: torch.Generator) -> Network:

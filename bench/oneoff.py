@@ -20,7 +20,7 @@ def task_name(task: str, identifier: str | None, class_word: str | None, kind: s
             option = "--" + next(iter(given)).replace("_", "-")
             raise LitmusError(f"{option} describes a folder of pictures: write --task folder:PATH, not --task {task}")
         return task
-    path, mark, query = task.removeprefix("folder:").partition("?")
+    path, _, query = task.removeprefix("folder:").partition("?")
     query = "&".join(filter(None, [query, urlencode(given, quote_via=quote)]))
     return f"folder:{Path(path).expanduser().resolve()}" + (f"?{query}" if query else "")
 

@@ -114,7 +114,9 @@ def expand(protocol: Protocol, catalogue: Catalogue) -> dict[str, Run]:
     A run that two rows name is there once. LitmusError for a sweep over test tasks: nothing is chosen on those.
     """
     if protocol.sweep and (tests := [name for name, facts in catalogue.tasks.items() if facts.split == "test"]):
-        raise LitmusError(f"{protocol.name}: {tests[0]} is a test task: sweep tuning tasks (litmus tasks --split tuning)")
+        raise LitmusError(
+            f"{protocol.name}: {tests[0]} is a test task: sweep tuning tasks (litmus tasks --split tuning)"
+        )
     blocks: dict[tuple[str, int], list[Run]] = {}
 
     def add(make: Callable[..., Run], task: str, seed: int) -> None:

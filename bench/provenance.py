@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 
-from bench.config import root
+from bench.config import clone
 from bench.record import Machine, Provenance
 
 DISTRIBUTIONS = (
@@ -65,14 +65,14 @@ def cores() -> int:
 def commit() -> str:
     """The clone's git commit, with "+" where tracked files differ from it; "" outside a clone."""
 
+    here = clone()
+    if here is None or not (here / ".git").exists():
+        return ""
+
     def git(*words: str) -> str:
-        done = subprocess.run(
-            ["git", "-C", str(Path(__file__).parent), *words], capture_output=True, text=True, check=True, timeout=20
-        )
+        done = subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, check=True, timeout=20)
         return done.stdout.strip()
 
-    if not (root() / ".git").exists():
-        return ""
     try:
         return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.SubprocessError):

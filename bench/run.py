@@ -21,7 +21,7 @@ from bench.block import base_pictures, block, class_pictures
 from bench.config import PSEUDO, LitmusError
 from bench.evaluator import Drawn, draw, evaluate, grid, truth
 from bench.extractors import load_extractors
-from bench.method import attached, load_state, make, state
+from bench.method import attached, make
 from bench.objectives import NEEDS_CLASSES
 from bench.provenance import bytes_process, now, provenance
 from bench.record import Curve, DiskError, Record, Run, finite, write_bytes

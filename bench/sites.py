@@ -1,8 +1,8 @@
 """Places in a denoiser by role, so that one method file works on U-Nets and transformers alike.
 
 A role is
-  attn1.to_q attn1.to_k attn1.to_v attn1.to_out   attention of the picture on itself (in a joint block: its own stream)
-  attn2.to_q ...                                  attention of the picture on the text (in a joint block: the text's stream)
+  attn1.to_q .to_k .to_v .to_out                  attention of the picture on itself (in a joint block: its own stream)
+  attn2.to_q .to_k .to_v .to_out                  attention of the picture on the text (there: the text's stream)
   ff.up ff.down                                   the feed-forward's two layers
   attn1, attn2, ff; attn for both; attn.to_v ...  all of them, or one layer of both
   linear conv norm bias                           every Linear, every Conv2d, every affine norm, everything with a bias
@@ -24,14 +24,15 @@ from torch import Tensor, nn
 
 from bench.config import LitmusError, nearest
 
-
-def _attention(role: str, at: str, out: str = "to_out.0") -> dict[str, tuple[str, ...]]:
-    return {f"{role}.{part}": (f"{at}.{part}",) for part in ("to_q", "to_k", "to_v")} | {
-        f"{role}.to_out": (f"{at}.{out}",)
-    }
+Roles = dict[str, tuple[str, ...]]
 
 
-def _joint(dual: bool = False) -> dict[str, tuple[str, ...]]:
+def _attention(role: str, at: str, out: str = "to_out.0") -> Roles:
+    layers = {"to_q": "to_q", "to_k": "to_k", "to_v": "to_v", "to_out": out}
+    return {f"{role}.{layer}": (f"{at}.{path}",) for layer, path in layers.items()}
+
+
+def _joint(dual: bool = False) -> Roles:
     """One attention over two streams: diffusers calls the text's layers add_*_proj and to_add_out."""
     own = _attention("attn1", "attn")
     if dual:  # SD 3.5 has a second attention of the picture on itself, and calls it attn2
@@ -45,7 +46,7 @@ _FF2 = {"ff.up": ("ff.linear_in", "ff_context.linear_in"), "ff.down": ("ff.linea
 _FUSED = ("attn.to_qkv_mlp_proj",)  # FLUX.2's single blocks: q, k, v and the feed-forward's first layer are one Linear
 
 # Class of a block -> role -> paths inside the block; a path that a block lacks is passed over.
-BLOCKS: dict[str, dict[str, tuple[str, ...]]] = {
+BLOCKS: dict[str, Roles] = {
     "BasicTransformerBlock": _attention("attn1", "attn1") | _attention("attn2", "attn2") | _FF,  # SD 1-2, SDXL, PixArt
     "JointTransformerBlock": _joint(dual=True) | _FF,  # SD 3
     "SD3SingleTransformerBlock": _attention("attn1", "attn") | _FF,
@@ -53,8 +54,8 @@ BLOCKS: dict[str, dict[str, tuple[str, ...]]] = {
     "FluxSingleTransformerBlock": _attention("attn1", "attn")
     | {"attn1.to_out": ("proj_out",), "ff.up": ("proj_mlp",), "ff.down": ("proj_out",)},
     "Flux2TransformerBlock": _joint() | _FF2,
-    "Flux2SingleTransformerBlock": dict.fromkeys(("attn1.to_q", "attn1.to_k", "attn1.to_v", "ff.up"), _FUSED)
-    | dict.fromkeys(("attn1.to_out", "ff.down"), ("attn.to_out",)),
+    "Flux2SingleTransformerBlock": {role: _FUSED for role in ("attn1.to_q", "attn1.to_k", "attn1.to_v", "ff.up")}
+    | {role: ("attn.to_out",) for role in ("attn1.to_out", "ff.down")},
     "CLIPEncoderLayer": {f"attn1.to_{x}": (f"self_attn.{x}_proj",) for x in ("q", "k", "v", "out")}  # for net.text
     | {"ff.up": ("mlp.fc1",), "ff.down": ("mlp.fc2",)},
 }
@@ -63,15 +64,18 @@ KINDS = ("linear", "conv", "norm", "bias", "block", "resblock")
 ROLES = sorted({role for roles in BLOCKS.values() for role in roles})
 
 
-def sites(net: nn.Module, role: str) -> dict[str, nn.Module]:
+def sites(net: nn.Module, role: str, optional: bool = False) -> dict[str, Any]:
     """The modules of `net` that play `role`, by path from `net`, in the network's own order.
 
     A Network means its denoiser; look at its text side with `sites(net.text, ...)`. Raises LitmusError for an unknown
-    role, and for one that `net` has no place for: a method must not train nothing in silence.
+    role, and for one that `net` has no place for unless it is `optional`: a method must not train nothing in silence.
     """
-    part, prefix = (net.denoiser, "denoiser.") if isinstance(getattr(net, "denoiser", None), nn.Module) else (net, "")
+    part: Any = net
+    prefix = ""
+    if isinstance(getattr(net, "denoiser", None), nn.Module):
+        part, prefix = net.denoiser, "denoiser."
     paths = {path for one in role.split("+") for path in _paths(part, one.strip())}
-    if not paths:
+    if not paths and not optional:
         raise LitmusError(f"{type(part).__name__} has no place for the role {role!r}: choose another role")
     return {prefix + path: module for path, module in part.named_modules() if path in paths}
 
@@ -154,8 +158,9 @@ def _legal(source: str, target: str) -> bool:
 PAIRS: tuple[tuple[str, str], ...] = tuple((a, b) for a in POSITIONS for b in POSITIONS if _legal(a, b))  # 20
 
 
-def features(block: nn.Module, position: str) -> int:
+def features(block: Any, position: str) -> int:
     """Features (or channels) of the tensor at `position` of `block`."""
+    _forward_of(block)
     path, size = {
         "attn2c": ("attn2.to_k", "in_features"),
         "resi": ("conv1", "in_channels"),
@@ -164,23 +169,27 @@ def features(block: nn.Module, position: str) -> int:
     return getattr(_get(block, path), size)
 
 
-def bridge(block: nn.Module, source: str, target: str, module: nn.Module, name: str) -> None:
+def bridge(block: Any, source: str, target: str, module: nn.Module, name: str) -> None:
     """Make `block` add `module(tensor at source)` to its tensor at `target`, and keep `module` as `block.<name>`.
 
     The block keeps its class and the names of its parameters. Raises LitmusError for a block whose inside is not known
     here.
     """
-    plain = getattr(block, "norm_type", "") == "layer_norm" and _get(block, "attn2") and not _get(block, "pos_embed")
-    if type(block).__name__ == "BasicTransformerBlock" and plain:
-        forward = _transformer
-    elif type(block).__name__ in RESBLOCKS:
-        forward = _residual
-    else:
-        raise LitmusError(f"the inside of a {type(block).__name__} of this network is not known: no bridge across it")
+    forward = _forward_of(block)
     setattr(block, name, module)
     # A bound method in the block's own dict: deepcopy binds it to the copy, and checkpointing calls it as any forward.
     block.forward = MethodType(forward, block)
     block.bridged = (source, target, name)
+
+
+def _forward_of(block: nn.Module) -> Any:
+    """The forward with named positions that fits `block`."""
+    plain = getattr(block, "norm_type", "") == "layer_norm" and _get(block, "attn2") and not _get(block, "pos_embed")
+    if type(block).__name__ == "BasicTransformerBlock" and plain:
+        return _transformer
+    if type(block).__name__ in RESBLOCKS:
+        return _residual
+    raise LitmusError(f"the inside of a {type(block).__name__} of this network is not known: no bridge across it")
 
 
 def _visit(block: Any) -> Any:

@@ -1,4 +1,4 @@
-"""How a method is written in protocols and on the command line: `lora`, `lora[rank=8]`, `adapter[source=attn2o,width=32]`.
+"""How a method is written in protocols and on the command line: `lora`, `lora[rank=8]`, `adapter[source=attn2o]`.
 
 Pure text, without torch, so that a plan can be read and keyed before anything heavy is loaded.
 """
@@ -67,6 +67,4 @@ def _text(value: Value) -> str:
     if isinstance(value, str):
         plain = value == value.strip() and value != "" and not re.search(r'[,"\[\]\n]', value)
         return value if plain and isinstance(_value(value, value), str) else json.dumps(value)
-    return (
-        {True: "true", False: "false", None: "none"}[value] if value is None or isinstance(value, bool) else repr(value)
-    )
+    return str(value).lower() if value is None or isinstance(value, bool) else repr(value)

@@ -24,7 +24,7 @@ ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "silu": nn.SiLU, "identit
 class Adapter(Method):
     """One adapter in each transformer block, or in each residual block where the positions are resi and reso.
 
-    source, target  positions; the paper's best pair is the default, cross-attention's output to the feed-forward's input
+    source, target  positions; the default is the paper's best pair: cross-attention's output, the feed-forward's input
     activation      relu, sigmoid, silu or identity
     scale           fixed factor on the adapter's output; the paper tries 0.5, 1, 2, 4
     width           of the bottleneck

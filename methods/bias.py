@@ -26,7 +26,7 @@ class Bias(Method):
 
     def attach(self, net: Network, rng: torch.Generator) -> None:
         for module in sites(net, "bias").values():
-            module.get_parameter("bias").requires_grad_(True)
+            module.bias.requires_grad_(True)
 
     def count(self, net: Network) -> int:
-        return sum(module.get_parameter("bias").numel() for module in sites(net, "bias").values())
+        return sum(module.bias.numel() for module in sites(net, "bias").values())

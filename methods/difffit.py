@@ -65,9 +65,9 @@ GAMMAS = ("gamma", "gamma_projection")
 
 
 def _own(net: Network) -> list[nn.Parameter]:
-    """The base's own tensors that are trained: biases, and the norms' weights."""
-    biases = [module.get_parameter("bias") for module in sites(net, "bias").values()]
-    return biases + [module.get_parameter("weight") for module in sites(net, "norm").values()]
+    """The base's own tensors that are trained: biases, and the norms' weights (DiT's norms have none)."""
+    biases = [module.bias for module in sites(net, "bias", optional=True).values()]
+    return biases + [module.weight for module in sites(net, "norm", optional=True).values()]
 
 
 def _forward(layer: Any, x: Tensor) -> Tensor:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 
 from bench.method import LitmusError, Method, Network, register
 from bench.sites import sites
@@ -56,7 +55,7 @@ class LoRA(Method):
                     a.copy_(torch.empty(a.shape, device="cpu").uniform_(-bound, bound, generator=rng))
 
     def count(self, net: Network) -> int:
-        shapes = [m.get_parameter("weight").shape for m in sites(net, self.targets).values()]  # (out, in, ...)
+        shapes = [m.weight.shape for m in sites(net, self.targets).values()]  # (out, in, ...)
         return sum(self.rank * (out + torch.Size(in_).numel()) for out, *in_ in shapes)
 
     def merge(self, net: Network) -> None:

@@ -77,11 +77,16 @@ def toy_base(seed: int = 0) -> Base:
         pad_token_id=tokens.pad_token_id,
     )
 
+    # Three blocks halve the picture twice: 32 pixels -> 8 latents a side.
+    blocks: Any = {
+        "down_block_types": ("DownEncoderBlock2D",) * 3,
+        "up_block_types": ("UpDecoderBlock2D",) * 3,
+        "block_out_channels": (8, 8, 8),
+    }
+
     def build_vae() -> nn.Module:
         return AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * 3,
-            up_block_types=("UpDecoderBlock2D",) * 3,
-            block_out_channels=(8, 8, 8),  # three blocks halve the picture twice: 32 pixels -> 8 latents a side
+            **blocks,
             norm_num_groups=4,
             latent_channels=4,
             sample_size=32,

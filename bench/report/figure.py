@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from bench.report.style import INK, SOFT, Look, figure, place_labels, readable, reference, settle, spread_apart, style
-from bench.report.table import number, rank, rate, rough, size
+from bench.report.table import rank
+from bench.report.value import number, rate, rough, size
+from bench.study import Frame
 from bench.study.frame import short
 from bench.study.leaderboard import Board, Line
 from bench.study.tuning import Choice
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -59,7 +60,7 @@ def scale(lines: Sequence[Line], name: str = "headline") -> tuple[float, float]:
 # --- headline ------------------------------------------------------------------------------------------------------
 
 
-def headline(board: Board, frame: pd.DataFrame, looks: Looks) -> Figure | None:
+def headline(board: Board, frame: Frame, looks: Looks) -> Figure | None:
     """One line per row: a faint mark per task, the mean with its interval, the ranks left open."""
     lines = shown(board)
     if not has_headline(board):
@@ -98,7 +99,7 @@ def headline(board: Board, frame: pd.DataFrame, looks: Looks) -> Figure | None:
 # --- per task ------------------------------------------------------------------------------------------------------
 
 
-def tasks(board: Board, frame: pd.DataFrame, looks: Looks) -> Figure | None:
+def tasks(board: Board, frame: Frame, looks: Looks) -> Figure | None:
     """A panel per task with a bar per row; dots are single seeds. Rows stand in the board's order in every panel."""
     lines, column = shown(board), board.column
     if not lines:
@@ -114,6 +115,7 @@ def tasks(board: Board, frame: pd.DataFrame, looks: Looks) -> Figure | None:
             _task(ax, lines, frame[frame["task"] == task], column, looks)
             ax.set_title(short(task), fontweight="normal", fontsize=8.5)
             ax.tick_params(axis="x", labelbottom=i + across >= len(order))
+            ax.xaxis.set_major_formatter("{x:g}")
         for ax in axes[len(order) :]:
             ax.set_axis_off()
         text = "headline (0 = frozen base, 1 = truth; dots: seeds)" if column == "headline" else f"raw {column} score"
@@ -121,7 +123,7 @@ def tasks(board: Board, frame: pd.DataFrame, looks: Looks) -> Figure | None:
         return fig
 
 
-def _task(ax: Axes, lines: Sequence[Line], frame: pd.DataFrame, column: str, looks: Looks) -> None:
+def _task(ax: Axes, lines: Sequence[Line], frame: Frame, column: str, looks: Looks) -> None:
     """The bars of one task."""
     for i, line in enumerate(lines):
         own = frame[frame["row"] == line.row].dropna(subset=[column])
@@ -145,7 +147,7 @@ def _task(ax: Axes, lines: Sequence[Line], frame: pd.DataFrame, column: str, loo
 # --- losses --------------------------------------------------------------------------------------------------------
 
 
-def curves(losses: pd.DataFrame, looks: Looks) -> Figure | None:
+def curves(losses: Frame, looks: Looks) -> Figure | None:
     """Loss over its value at step 0 (the frozen base), mean over blocks: training and held-out pictures.
 
     `losses` has columns row, step, train, heldout, the two already divided by their start (study.frame.losses).

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from bench.report.figure import Looks, bar, dot, has_headline, ranked, scale
 from bench.report.style import FAINT, INK, SOFT, Box, figure, place_labels, reference, settle, style
-from bench.report.table import TITLES, rough
+from bench.report.table import TITLES
+from bench.report.value import rough
 from bench.study.leaderboard import Board, Line
 
 if TYPE_CHECKING:

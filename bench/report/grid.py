@@ -34,24 +34,27 @@ def cut(sheet: np.ndarray, prompts: int) -> np.ndarray | None:
     """The first picture of each prompt (P, side, side, 3) from a stored sheet (H, W, 3); None if it is no such sheet.
 
     A sheet holds n square pictures per prompt in prompt order: in one strip without gaps, or in rows of 6 with 2 white
-    pixels between them. n is found from the sheet's size.
+    pixels between them. Truth has as many per prompt as its task gives, so n is found from the sheet: the largest whose
+    gaps are all white and whose last picture is not.
     """
     import numpy as np
 
     height, width = sheet.shape[:2]
-    for each in range(1, 17):
+    count, rest = divmod(width, height)
+    if not rest and not count % prompts:
+        return np.stack([sheet[:, i * height : (i + 1) * height] for i in range(0, count, count // prompts)])
+    for each in range(16, 0, -1):
         count = prompts * each
-        if height * count == width:
-            corners, side = [(0, i * height) for i in range(count)], height
-        else:
-            columns = min(SAVED, count)
-            side, rest = divmod(width + GAP, columns)
-            side -= GAP
-            rows = -(-count // columns)
-            if rest or side < 1 or height != rows * (side + GAP) - GAP:
-                continue
-            corners = [(i // columns * (side + GAP), i % columns * (side + GAP)) for i in range(count)]
-        return np.stack([sheet[y : y + side, x : x + side] for y, x in corners[::each]])
+        columns = min(SAVED, count)
+        pitch, rest = divmod(width + GAP, columns)  # a picture and the gap after it
+        rows = -(-count // columns)
+        if rest or pitch <= GAP or height != rows * pitch - GAP:
+            continue
+        down, across = np.arange(height) % pitch >= pitch - GAP, np.arange(width) % pitch >= pitch - GAP
+        corners = [(i // columns * pitch, i % columns * pitch) for i in range(count)]
+        found = np.stack([sheet[y : y + pitch - GAP, x : x + pitch - GAP] for y, x in corners])
+        if (sheet[down] == 255).all() and (sheet[:, across] == 255).all() and (found[-1] < 255).any():
+            return found[::each]
     return None
 
 

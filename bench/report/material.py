@@ -14,12 +14,12 @@ from bench.record import Record, read_board
 from bench.report import table
 from bench.report.sheet import Sheet
 from bench.report.style import Look, looks
+from bench.study import Frame
 from bench.study.frame import Tidy, comparable, losses, short, tidy
 from bench.study.leaderboard import Board, Spread, boards, seed_spread
 from bench.study.tuning import Choice, choose, swept
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.figure import Figure
 
 OPTIMISTIC = "learning rates were chosen on these very tasks, so the scores are optimistic: test tasks decide"
@@ -105,7 +105,7 @@ def of(name: str, folder: Path, records: Sequence[Record], problems: Sequence[st
     return Material(name, folder, kept, Tidy(frame, seen.warnings), boards(frame), choices, list(problems))
 
 
-def _chosen(frame: pd.DataFrame, choices: Sequence[Choice]) -> pd.DataFrame:
+def _chosen(frame: Frame, choices: Sequence[Choice]) -> Frame:
     """The untrained rows and those of the chosen rates, under their plain names."""
     import pandas as pd
 
@@ -160,7 +160,7 @@ def grids(m: Material) -> tuple[list[Drawing], list[str]]:
     frame = m.tidy.frame
     by_key = {r.key: r for r in m.records}
     order = ["truth", "base", *(x.row for x in m.whole.lines if x.trained)]
-    names = {"truth": table.SHORT["truth"], "base": table.NAMES["base"]}
+    names = {row: table.NAMES[row] for row in ("truth", "base")}
     out, problems = [], []
     kinds = frame.drop_duplicates("task").set_index("task")["kind"]
     for task in sorted(m.whole.tasks, key=lambda t: (kinds[t] != "subject", t)):

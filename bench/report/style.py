@@ -18,7 +18,7 @@ INK, SOFT, FAINT = "#1a1a1a", "#6b6b6b", "#d9d9d9"
 COLOURS = {"lora": "#0072B2", "full": "#D55E00", "adapter": "#009E73", "bias": "#E69F00", "difffit": "#CC79A7"}
 OTHERS = ("#56B4E9", "#7A5195", "#8C564B", "#4D4D4D", "#A3A500", "#00A0A0", "#B2182B", "#5E81AC")
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", ">", "p")
-RC = {
+RC: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so that a figure is the same everywhere
     "font.size": 8.5,
     "axes.titlesize": 9.5,

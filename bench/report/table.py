@@ -9,78 +9,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bench.report.sheet import DASH, Cell, Head, Sheet
+from bench.report.value import counted, number, percent, plusminus, ranged, rate, rough, size
 from bench.study.frame import short
 from bench.study.leaderboard import Board, Line, Spread
 from bench.study.stats import Interval
 from bench.study.tuning import RULE, Choice
 
 TITLES = {"subject": "Subjects", "style": "Styles", "all": "All tasks"}
-NAMES = {"truth": "truth (through the VAE)", "truth_raw": "truth (raw)", "base": "frozen base"}
-SHORT = {"truth": "truth (VAE)"}
-
-
-# --- text of one value --------------------------------------------------------------------------------------------
-
-
-def number(x: float | None, digits: int = 2) -> str:
-    """Fixed digits; a dash for nan; never a negative zero."""
-    if x is None or not math.isfinite(x):
-        return DASH
-    text = f"{x:.{digits}f}"
-    return text.replace("-", "−") if float(text) else text.removeprefix("-")
-
-
-def rate(x: float) -> str:
-    """A learning rate: 2e-3."""
-    if not math.isfinite(x):
-        return DASH
-    digits, power = f"{x:.1e}".split("e")
-    return f"{digits.removesuffix('.0')}e{int(power)}"
-
-
-def counted(x: float) -> str:
-    return f"{int(x):,}" if math.isfinite(x) else DASH
-
-
-def rough(x: float) -> str:
-    """A count with three significant digits: 73.7k, 16.5M."""
-    if not math.isfinite(x):
-        return DASH
-    for unit in ("", "k", "M", "G"):
-        if x < 999.5 or unit == "G":
-            return f"{x:.0f}" if not unit else f"{x:.{max(0, 2 - int(math.log10(max(x, 1))))}f}{unit}"
-        x /= 1000
-    raise AssertionError("unreachable")
-
-
-def size(x: float) -> str:
-    """Bytes in the unit that leaves one to three digits before the point."""
-    if not math.isfinite(x):
-        return DASH
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if x < 1000 or unit == "GiB":
-            return f"{x:.0f} {unit}" if unit == "B" or x >= 100 else f"{x:.1f} {unit}"
-        x /= 1024
-    raise AssertionError("unreachable")
-
-
-def percent(share: float) -> str:
-    """A share as percent with two significant digits."""
-    return DASH if not math.isfinite(share) else f"{100 * share:.2g} %" if share < 0.995 else f"{100 * share:.0f} %"
-
-
-def ranged(x: Interval, digits: int = 2) -> str:
-    """`0.72 [0.64, 0.81]`, or the value alone where there is no interval."""
-    if not x.half > 1e-9:
-        return number(x.value, digits)
-    return f"{number(x.value, digits)} [{number(x.low, digits)}, {number(x.high, digits)}]"
-
-
-def plusminus(x: Interval, digits: int = 2) -> str:
-    """`0.72 ±0.09`, or the value alone where there is no interval."""
-    if not x.half > 1e-9:
-        return number(x.value, digits)
-    return f"{number(x.value, digits)} ±{number(x.half, digits)}"
+NAMES = {"truth": "truth (VAE)", "truth_raw": "truth (raw)", "base": "frozen base"}
 
 
 def name(line: Line) -> str:
@@ -133,9 +69,16 @@ RANK = Column(
     lambda x: Cell(rank(x), x.rank[0] + x.rank[1] / 1000 if x.rank else None),
     lambda b: any(x.rank for x in b.lines),
 )
+TIES = Column(
+    Head("ties", "rows that share a letter cannot be told apart by the paired tests", False, drop=10),
+    lambda x: Cell(x.ties),
+    lambda b: any(x.ties for x in b.lines) and len(b.tasks) > 1,
+)
 METHOD = Column(
-    Head("method", "name with the hyperparameters that differ from its defaults", False),
-    lambda x: Cell(name(x), short=SHORT.get(x.row, "")),
+    Head(
+        "method", "name with what differs from its defaults; truth (VAE): truth pictures through the base's VAE", False
+    ),
+    lambda x: Cell(name(x)),
 )
 RATE = Column(Head("lr", "learning rate", drop=5), lambda x: Cell(rate(x.lr), x.lr))
 HEADLINE = _score("headline", "headline [95 %]", "concept × following, both normalised and cut at 0", ranged)
@@ -172,13 +115,13 @@ def _times(x: float) -> Cell:
 
 
 MAIN = (
-    RANK, METHOD, RATE, HEADLINE,
+    RANK, TIES, METHOD, RATE, HEADLINE,
     _score("concept_norm", "concept", "identity or style; 0 = frozen base, 1 = truth, VAE", plusminus, drop=4),
     _score("follow_norm", "follow", "text score; 0 = truth of other prompts, 1 = of its own", plusminus, drop=6),
     _score("drift", "drift ↓", "how far pictures of unrelated prompts moved from the base's", drop=7),
     _score("diversity", "diversity", "variety of the pictures; never a goal alone", drop=9),
     TRAINABLE,
-    Column(Head("s/step ÷ lora", "median step time over that of the lora row, same machine", short="time", drop=8),
+    Column(Head("time ÷ lora", "median step time over that of the lora row, same machine", short="time", drop=8),
            lambda x: _times(x.costs.get("step_ratio", math.nan)),
            lambda b: any(math.isfinite(x.costs.get("step_ratio", math.nan)) for x in b.lines)),
     COUNT, FLAGS,

@@ -18,9 +18,10 @@ from urllib.parse import parse_qs
 from bench.config import UNTRAINED
 from bench.metrics import METRICS
 from bench.record import Record, Run
+from bench.study import Frame
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 NORMS = ("concept_norm", "follow_norm", "headline")
 STATUS_WORDS = {"oom": "out of memory", "error": "stopped by an error", "timeout": "timed out"}
@@ -30,7 +31,7 @@ STATUS_WORDS = {"oom": "out of memory", "error": "stopped by an error", "timeout
 class Tidy:
     """`frame`: one row per run of one comparable set; `warnings`: one line for each thing that a reader must know."""
 
-    frame: pd.DataFrame
+    frame: Frame
     warnings: list[str] = field(default_factory=list)
 
 
@@ -162,7 +163,7 @@ def tidy(records: Iterable[Record]) -> Tidy:
 
     kept, warnings = comparable(records)
     names, kinds = _names(kept), kinds_of(kept)
-    frame = pd.DataFrame([_line(r, names[r.key], kinds[r.run.task]) for r in kept])
+    frame: Frame = pd.DataFrame([_line(r, names[r.key], kinds[r.run.task]) for r in kept])
     if frame.empty:
         return Tidy(frame, ["there are no records yet: litmus bench makes them"])
     for column in ("concept", "text", "text_mismatch", *NORMS):
@@ -181,7 +182,7 @@ def tidy(records: Iterable[Record]) -> Tidy:
     return Tidy(frame, [*warnings, *_missing(frame, truth), *_failures(frame)])
 
 
-def _norms(frame: pd.DataFrame, block: pd.DataFrame, floor: pd.Series, top: pd.Series) -> None:
+def _norms(frame: Frame, block: Frame, floor: Frame, top: Frame) -> None:
     """Fill the norms of one block in place; a ceiling that is not above its floor leaves nan."""
     for norm, column, low, high in (
         ("concept_norm", "concept", floor["concept"], top["concept"]),
@@ -193,7 +194,7 @@ def _norms(frame: pd.DataFrame, block: pd.DataFrame, floor: pd.Series, top: pd.S
     frame.loc[block.index, "headline"] = both["concept_norm"] * both["follow_norm"]
 
 
-def _worst(frame: pd.DataFrame, block: pd.DataFrame, normed: bool) -> None:
+def _worst(frame: Frame, block: Frame, normed: bool) -> None:
     """Give the failed runs of one block 0 for the norms and the block's worst raw scores, in place."""
     failed = block.index[block["failed"] & block["trained"]]
     if not len(failed):
@@ -207,7 +208,7 @@ def _worst(frame: pd.DataFrame, block: pd.DataFrame, normed: bool) -> None:
             frame.loc[failed, column] = rivals[column].min() if low else rivals[column].max()
 
 
-def _missing(frame: pd.DataFrame, truth: pd.DataFrame) -> list[str]:
+def _missing(frame: Frame, truth: Frame) -> list[str]:
     """One line each for missing ceilings, missing floors and ceilings below the floor."""
     blocks = frame.loc[frame["trained"], ["task", "seed"]].drop_duplicates()
     have = frame[(frame["method"] == "base") & ~frame["failed"]]
@@ -233,7 +234,7 @@ def _few(tasks: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _failures(frame: pd.DataFrame) -> list[str]:
+def _failures(frame: Frame) -> list[str]:
     failed = frame[frame["failed"]]
     if failed.empty:
         return []
@@ -242,7 +243,7 @@ def _failures(frame: pd.DataFrame) -> list[str]:
     return [f"{len(failed)} of {len(frame)} runs failed ({told}): they count as headline 0 and as their block's worst"]
 
 
-def losses(records: Iterable[Record]) -> pd.DataFrame:
+def losses(records: Iterable[Record]) -> Frame:
     """Loss tables of the comparable trained runs: columns row, task, seed, step, train, heldout.
 
     Each loss is divided by its own value at step 0, which is the frozen base's, so that tasks can be averaged.

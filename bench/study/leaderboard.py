@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from bench.study import Frame
 from bench.study.frame import STATUS_WORDS
 from bench.study.stats import Interval, by_task, chance_better, estimate, pairs, rank_intervals, task_mean, tie_groups
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 COSTS = (
     "scalars_trainable",
@@ -67,14 +68,14 @@ class Board:
 
     kind: str
     lines: list[Line]
-    pairs: pd.DataFrame
+    pairs: Frame
     tasks: list[str]
     reference: str
     column: str  # the score that orders the rows: headline, or concept where no truth makes a headline
     notes: list[str] = field(default_factory=list)
 
 
-def reference_row(frame: pd.DataFrame, method: str = "lora") -> str:
+def reference_row(frame: Frame, method: str = "lora") -> str:
     """The row that others are compared with: plain `lora`, else the `lora` row with most runs; "" if there is none."""
     rows = frame[frame["method"] == method]
     if rows.empty:
@@ -85,21 +86,21 @@ def reference_row(frame: pd.DataFrame, method: str = "lora") -> str:
     return str(counts.idxmax())
 
 
-def scores_in(frame: pd.DataFrame) -> list[str]:
+def scores_in(frame: Frame) -> list[str]:
     """Names of the raw scores of a tidy frame, in the order of its columns."""
     names = list(frame.columns)
     inside = names[names.index("failed") + 1 : names.index("machine")]
     return [n for n in inside if n not in ("concept", "text_mismatch")]
 
 
-def boards(frame: pd.DataFrame) -> list[Board]:
+def boards(frame: Frame) -> list[Board]:
     """The blocks of a board: subject and style each, then all; only one where there is one kind of task."""
     kinds = [k for k in ("subject", "style") if (frame["kind"] == k).any()]
     parts = [leaderboard(frame[frame["kind"] == kind], kind) for kind in kinds]
     return [*parts, leaderboard(frame, "all")] if len(kinds) > 1 else parts
 
 
-def leaderboard(frame: pd.DataFrame, kind: str = "all") -> Board:
+def leaderboard(frame: Frame, kind: str = "all") -> Board:
     """Lines of one table: truth, truth_raw, the trained rows from best to worst, base.
 
     A row that misses a task of its rivals is shown below them and not ranked: its mean is over other tasks.
@@ -134,7 +135,7 @@ def leaderboard(frame: pd.DataFrame, kind: str = "all") -> Board:
     return Board(kind, lines, table, tasks, reference, column, _notes(frame, column, most, tasks))
 
 
-def _line(own: pd.DataFrame, row: str, column: str, tasks: int, better: Interval | None) -> Line:
+def _line(own: Frame, row: str, column: str, tasks: int, better: Interval | None) -> Line:
     first = own.iloc[0]
     names = ["concept", *scores_in(own), "concept_norm", "follow_norm", "headline"]
     values = {n: estimate(by_task(own, n), name=f"{row}/{n}") for n in names}
@@ -163,7 +164,7 @@ def _line(own: pd.DataFrame, row: str, column: str, tasks: int, better: Interval
     return line
 
 
-def _flags(own: pd.DataFrame, tasks: int) -> list[str]:
+def _flags(own: Frame, tasks: int) -> list[str]:
     """What a reader must know before reading the row's numbers."""
     flags = []
     met = own["task"].nunique()
@@ -179,22 +180,22 @@ def _flags(own: pd.DataFrame, tasks: int) -> list[str]:
     return flags
 
 
-def _p(table: pd.DataFrame, row: str, other: str) -> float:
+def _p(table: Frame, row: str, other: str) -> float:
     found = table[((table["a"] == row) & (table["b"] == other)) | ((table["a"] == other) & (table["b"] == row))]
     return float(found["p_holm"].iloc[0]) if len(found) else math.nan
 
 
-def speed_ratios(frame: pd.DataFrame, reference: str) -> dict[str, float]:
+def speed_ratios(frame: Frame, reference: str) -> dict[str, float]:
     """Row -> its median step time over the reference row's, both on the same machine; the median over machines."""
     trained = frame[frame["trained"] & frame["seconds_step"].notna()]
     medians = trained.groupby(["machine", "row"])["seconds_step"].median().unstack()
     if reference not in medians:
         return {}
-    ratios: pd.Series = medians.div(medians[reference], axis=0).median()
+    ratios: Frame = medians.div(medians[reference], axis=0).median()
     return {str(row): float(x) for row, x in ratios.items() if x == x}
 
 
-def _notes(frame: pd.DataFrame, column: str, most: int, tasks: Sequence[str]) -> list[str]:
+def _notes(frame: Frame, column: str, most: int, tasks: Sequence[str]) -> list[str]:
     notes = []
     if column != "headline":
         notes.append("no headline (no truth): rows are in the order of the raw concept score")
@@ -222,7 +223,7 @@ class Spread:
     headline_std: float
 
 
-def seed_spread(frame: pd.DataFrame, row: str) -> list[Spread]:
+def seed_spread(frame: Frame, row: str) -> list[Spread]:
     """Per task with at least two seeds of `row`; a lead smaller than `std` is noise."""
     out = []
     own, base = frame[(frame["row"] == row) & ~frame["failed"]], frame[frame["row"] == "base"]

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.rng import numpy_rng
+from bench.study import Frame
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 LEVEL = 0.95
 DRAWS = 4000  # the standard error of a bootstrap standard error is then about 1 %
@@ -48,10 +49,13 @@ class Interval:
         return "one task: no interval over tasks" if self.tasks == 1 else ""
 
 
-def by_task(frame: pd.DataFrame, column: str) -> list[np.ndarray]:
+def by_task(frame: Frame, column: str) -> list[np.ndarray]:
     """The values of `column` as one array (seeds,) per task, tasks in sorted order, nans left out."""
-    kept = frame[["task", "seed", column]].dropna().sort_values(["task", "seed"])
-    return [group[column].to_numpy(float) for _, group in kept.groupby("task", sort=True)]
+    task, seed, values = frame["task"].to_numpy(str), frame["seed"].to_numpy(), frame[column].to_numpy(float)
+    order = np.lexsort((seed, task))
+    order = order[~np.isnan(values[order])]
+    starts = np.unique(task[order], return_index=True)[1]
+    return np.split(values[order], starts[1:]) if len(order) else []
 
 
 def task_mean(groups: Sequence[np.ndarray]) -> float:
@@ -105,7 +109,7 @@ def estimate(groups: Sequence[np.ndarray], statistic: str = "mean", name: str = 
     return Interval(value, value - half, value + half, n, runs)
 
 
-def differences(frame: pd.DataFrame, a: str, b: str, column: str) -> pd.DataFrame:
+def differences(frame: Frame, a: str, b: str, column: str) -> Frame:
     """`a` minus `b` in every block (task, seed) that has both: columns task, seed, difference."""
     keys = ["task", "seed"]
     left, right = (frame.loc[frame["row"] == name, [*keys, column]].dropna() for name in (a, b))
@@ -156,7 +160,7 @@ def wilcoxon_test(means: Iterable[float]) -> float:
         return 1.0
     from scipy.stats import wilcoxon
 
-    return float(wilcoxon(d).pvalue)
+    return float(np.asarray(wilcoxon(d))[1])
 
 
 def holm(p: Sequence[float]) -> np.ndarray:
@@ -172,7 +176,7 @@ def holm(p: Sequence[float]) -> np.ndarray:
     return out
 
 
-def pairs(frame: pd.DataFrame, rows: Sequence[str], column: str) -> pd.DataFrame:
+def pairs(frame: Frame, rows: Sequence[str], column: str) -> Frame:
     """All pairs of `rows`: paired difference with interval, p of three tests, and Holm's p over all pairs (of t).
 
     The t test decides: the flip test cannot reach 0.05 with five tasks or fewer. Columns a, b, tasks, difference,
@@ -188,18 +192,18 @@ def pairs(frame: pd.DataFrame, rows: Sequence[str], column: str) -> pd.DataFrame
         tests = t_test(means), flip_test(means, f"{a}/{b}"), wilcoxon_test(means)
         lines.append((a, b, len(groups), seen.value, seen.low, seen.high, *tests))
     names = ["a", "b", "tasks", "difference", "low", "high", "p_t", "p_flip", "p_wilcoxon"]
-    table = pd.DataFrame(lines, columns=names)
+    table: Frame = pd.DataFrame(lines, columns=names)
     table["p_holm"] = holm(table["p_t"].tolist())
     return table
 
 
-def _better(table: pd.DataFrame, level: float) -> set[tuple[str, str]]:
+def _better(table: Frame, level: float) -> set[tuple[str, str]]:
     """(winner, loser) of every pair that Holm's p tells apart."""
     apart = table[table["p_holm"] < 1 - level]
     return {(a, b) if d > 0 else (b, a) for a, b, d in zip(apart["a"], apart["b"], apart["difference"], strict=True)}
 
 
-def rank_intervals(rows: Sequence[str], table: pd.DataFrame, level: float = LEVEL) -> dict[str, tuple[int, int]]:
+def rank_intervals(rows: Sequence[str], table: Frame, level: float = LEVEL) -> dict[str, tuple[int, int]]:
     """Best and worst rank of every row that the paired tests in `table` (from `pairs`) leave open.
 
     1 + the number of rows shown to be better, to m - the number shown to be worse: simultaneous intervals, after
@@ -211,7 +215,7 @@ def rank_intervals(rows: Sequence[str], table: pd.DataFrame, level: float = LEVE
     return {row: (1 + lost[row], len(rows) - won[row]) for row in rows}
 
 
-def tie_groups(rows: Sequence[str], table: pd.DataFrame, level: float = LEVEL) -> dict[str, str]:
+def tie_groups(rows: Sequence[str], table: Frame, level: float = LEVEL) -> dict[str, str]:
     """Letters per row: rows that share a letter cannot be told apart by the tests in `table` (from `pairs`).
 
     One letter per maximal set of mutually tied rows, in the order of `rows` (best first).
@@ -230,7 +234,7 @@ def tie_groups(rows: Sequence[str], table: pd.DataFrame, level: float = LEVEL) -
     return {row: "".join(x for x, g in zip(letters, groups, strict=True) if row in g) for row in rows}
 
 
-def chance_better(frame: pd.DataFrame, row: str, other: str, column: str) -> Interval:
+def chance_better(frame: Frame, row: str, other: str, column: str) -> Interval:
     """Share of blocks in which `row` beats `other`, a tie counting half; averaged in tasks, then over tasks.
 
     rliable's probability of improvement (Agarwal et al., arXiv:2108.13264, section 4.3) for paired blocks. The

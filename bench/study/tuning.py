@@ -9,10 +9,11 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bench.study import Frame
 from bench.study.stats import Interval, by_task, estimate
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 RULE = "highest mean headline over the tuning blocks, seeds averaged inside tasks; failed runs count as 0"
 
@@ -44,7 +45,7 @@ class Choice:
         return next((t for t in self.trials if t.lr == self.lr), None)
 
 
-def choose(frame: pd.DataFrame, column: str = "headline") -> list[Choice]:
+def choose(frame: Frame, column: str = "headline") -> list[Choice]:
     """One `Choice` per (spec, objective) of a tidy frame, in sorted order.
 
     A rate that misses blocks which its rivals met, or whose score is unknown in one, is shown and never chosen. Of
@@ -76,7 +77,7 @@ def _edge(best: float, rates: list[float]) -> str:
     return {min(rates): "lowest", max(rates): "highest"}.get(best, "")
 
 
-def swept(frame: pd.DataFrame) -> bool:
+def swept(frame: Frame) -> bool:
     """Whether a board is a sweep: some row was run with three or more learning rates."""
     trained = frame[frame["trained"]]
     return bool((trained.groupby(["spec", "objective"])["lr"].nunique() >= 3).any()) if len(trained) else False

@@ -57,7 +57,7 @@ _KNOWN = ("identifier", "class_word", "kind", "live", "resolution")
 
 
 def _options(text: str) -> tuple[str, dict[str, str]]:
-    """"PATH?identifier=sks" -> ("PATH", {"identifier": "sks"})."""
+    """ "PATH?identifier=sks" -> ("PATH", {"identifier": "sks"})."""
     path, _, query = text.partition("?")
     options = dict(parse_qsl(query, keep_blank_values=True))
     for key in options:

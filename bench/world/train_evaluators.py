@@ -92,23 +92,22 @@ class StyleViews:
 
 
 class Pool:
-    """Pictures with a decoded copy of each; `batch` gives either, softened or noised at random. Values in [-1, 1]."""
+    """Pictures of which every other one went through the autoencoder; `batch` softens or noises some. In [-1, 1]."""
 
     def __init__(self, vae: nn.Module, images: np.ndarray, seed: int):
-        self.clean, self.decoded = images, np.empty_like(images)
+        self.images = images.copy()
         gen = torch.Generator().manual_seed(seed)
         with torch.no_grad():
-            for i in range(0, len(images), 64):
-                z = vae.encode(to_float(images[i : i + 64])).latent_dist.mean
+            for i in range(0, len(images), 128):
+                z = vae.encode(to_float(images[i : i + 128 : 2])).latent_dist.mean
                 # latents of samples are a little off the data's: a third of a deviation is the worst of them
                 level = 0.3 * torch.rand((len(z), 1, 1, 1), generator=gen)
                 y = vae.decode(z + level * torch.randn(z.shape, generator=gen)).sample
                 y = (y.clamp(-1, 1) + 1).mul_(127.5).round_().byte().permute(0, 2, 3, 1)
-                self.decoded[i : i + 64] = y.numpy()
+                self.images[i : i + 128 : 2] = y.numpy()
 
     def batch(self, index: np.ndarray, rng: np.random.Generator) -> Tensor:
-        decoded = rng.random(len(index)) < 0.6
-        x = to_float(np.where(decoded[:, None, None, None], self.decoded[index], self.clean[index]))
+        x = to_float(self.images[index])
         n = len(index)
         soft = torch.from_numpy((rng.random(n) * (rng.random(n) < 0.4)).astype(np.float32))[:, None, None, None]
         x = x + soft * (F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, 1) - x)
@@ -189,7 +188,7 @@ def train(work: Path, scale: float = 1.0, seed: int = 0, only: str | None = None
             index = np.concatenate([rng.choice(members[i], 4, replace=False) for i in chosen])
             return contrastive(evaluators.nets[name](pool.batch(index, rng)), torch.from_numpy(ids[index]))
 
-        _optimise(evaluators.nets[name], int((650 if name == "identity" else 400) * scale), 3e-3, loss_of, name)
+        _optimise(evaluators.nets[name], int((650 if name == "identity" else 330) * scale), 3e-3, loss_of, name)
         done(name)
 
     if want("attributes") or want("clip"):
@@ -210,7 +209,7 @@ def train(work: Path, scale: float = 1.0, seed: int = 0, only: str | None = None
             return torch.stack(losses).nan_to_num().sum()
 
         def clip_loss(_: int) -> Tensor:
-            index = rng.integers(0, len(images), 128)
+            index = rng.integers(0, len(images), 64)
             net = evaluators.nets["clip"]
             image = net.encode_image(pool.batch(index, rng), normalize=True)  # type: ignore[operator]
             text = net.encode_text(tokens[index], normalize=True)  # type: ignore[operator]
@@ -220,10 +219,10 @@ def train(work: Path, scale: float = 1.0, seed: int = 0, only: str | None = None
             return (F.cross_entropy(logits, goal) + F.cross_entropy(logits.T, goal)) / 2
 
         if want("attributes"):
-            _optimise(evaluators.nets["attributes"], int(1300 * scale), 3e-3, attribute_loss, "attributes")
+            _optimise(evaluators.nets["attributes"], int(1000 * scale), 3e-3, attribute_loss, "attributes")
             done("attributes")
         if want("clip"):
-            _optimise(evaluators.nets["clip"], int(1100 * scale), 3e-3, clip_loss, "clip")
+            _optimise(evaluators.nets["clip"], int(1000 * scale), 3e-3, clip_loss, "clip")
             done("clip")
 
     from safetensors.torch import load_file

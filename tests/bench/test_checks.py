@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,6 +50,9 @@ class Scale(Method):
 
 
 class Wrapped(nn.Module):
+    base: Any
+    a: Any
+
     def __init__(self, base, a):
         super().__init__()
         self.base, self.a = base, a  # a (r, in)
@@ -58,7 +62,7 @@ class Wrapped(nn.Module):
         return self.base(x) + (x @ self.a.T.to(x.dtype)) @ self.b.T.to(x.dtype)
 
 
-def wrapped(net):
+def wrapped(net) -> list[Any]:
     return [m for m in net.modules() if isinstance(m, Wrapped)]
 
 
@@ -103,7 +107,7 @@ class TrainsNorms(Scale):
 
 
 class MovesWhatIsFrozen(Scale):
-    def step(self, net, i, n):
+    def step(self, net: Any, i, n):
         with torch.no_grad():
             net.denoiser.conv_out.bias += 1.0
 
@@ -176,10 +180,10 @@ class MergeDropsIt(Scale):
 class SaysItCannotMerge(Method):
     name, paper, mergeable, lr = "x", "none", False, 1e-3
 
-    def attach(self, net, rng):
+    def attach(self, net: Any, rng):
         net.denoiser.conv_out.bias.requires_grad_(True)
 
-    def count(self, net):
+    def count(self, net: Any):
         return net.denoiser.conv_out.bias.numel()
 
 
@@ -398,9 +402,7 @@ def test_check_file_without_a_method(plugin):
 
 
 def test_check_file_without_a_default(plugin):
-    text = HEAD + (
-        "@register\n@dataclass(frozen=True)\nclass Last(Method):\n    name = 'last'\n    paper = 'none'\n    rank: int\n"
-    )
+    text = HEAD + "@register\n@dataclass(frozen=True)\nclass A(Method):\n    name, paper = 'a', 'none'\n    rank: int\n"
     (only,) = checks.check_file(plugin(text))
     assert "every hyperparameter needs a default" in only.message
 

@@ -65,7 +65,9 @@ def test_help_teaches_every_command_by_examples(litmus):
 
 
 def test_help_is_fast_because_it_loads_nothing_heavy():
-    code = "import sys, bench.__main__; print([m for m in ('torch', 'pandas', 'numpy', 'rich.table') if m in sys.modules])"
+    code = (
+        "import sys, bench.__main__; print([m for m in ('torch', 'pandas', 'numpy', 'rich.table') if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -141,7 +143,9 @@ def test_a_mistake_is_one_line(litmus, words, expected):
 
 def test_a_picture_that_cannot_be_used_is_named(litmus, tmp_path, picture):
     def run() -> str:
-        return litmus("run", "--task", f"folder:{tmp_path / 'mine'}", "--class-word", "dog", "-m", "lora", "--base", "toy").error
+        return litmus(
+            "run", "--task", f"folder:{tmp_path / 'mine'}", "--class-word", "dog", "-m", "lora", "--base", "toy"
+        ).error
 
     (tmp_path / "mine").mkdir()
     assert "no pictures in" in run()
@@ -230,7 +234,18 @@ def test_a_failed_run_is_a_line_and_a_code(litmus, toy_protocol, litmus_home, ac
 def test_run_is_a_board_of_ones_own(litmus, tmp_path, picture, litmus_home, acted):
     for i in range(3):
         picture(tmp_path / "my dog" / f"{i}.png", seed=i)
-    words = ["--task", f"folder:{tmp_path / 'my dog'}", "--class-word", "corgi", "-m", "lora", "-m", "bias", "--lr", "0.01"]
+    words = [
+        "--task",
+        f"folder:{tmp_path / 'my dog'}",
+        "--class-word",
+        "corgi",
+        "-m",
+        "lora",
+        "-m",
+        "bias",
+        "--lr",
+        "0.01",
+    ]
     said = litmus("run", *words, "--base", "toy", "--extractors", "toy", "--seeds", "0-1")
     assert said.code == 0, said.err
     assert "mine: 6 runs, 0 done, 6 to run" in said.err  # two methods and the floor, two seeds; no truth, no ceiling

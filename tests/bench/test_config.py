@@ -61,7 +61,10 @@ def test_a_mistake_is_one_line_that_names_the_key(changes, words):
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("quikc", ["protocol 'quikc'", "did you mean 'quick'", "litmus protocols lists"]), ("no/such.toml", ["no/such.toml"])],
+    [
+        ("quikc", ["protocol 'quikc'", "did you mean 'quick'", "litmus protocols lists"]),
+        ("no/such.toml", ["no/such.toml"]),
+    ],
 )
 def test_a_protocol_that_is_not_there(name, words):
     with pytest.raises(LitmusError) as caught:
@@ -88,7 +91,7 @@ def test_the_root_is_litmus_home_else_the_clone_else_the_cache(monkeypatch, tmp_
     assert config.results() == tmp_path / "results"
     monkeypatch.delenv("LITMUS_HOME")
     assert config.root() == Path(config.__file__).parents[1]
-    monkeypatch.setattr(config, "_clone", lambda: None)
+    monkeypatch.setattr(config, "clone", lambda: None)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert config.datasets() == tmp_path / "litmus" / "datasets"
 
@@ -96,4 +99,4 @@ def test_the_root_is_litmus_home_else_the_clone_else_the_cache(monkeypatch, tmp_
 def test_the_clone_is_not_just_any_project(monkeypatch, tmp_path):
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "other"\n')
     monkeypatch.setattr(config, "__file__", str(tmp_path / "bench" / "config.py"))
-    assert config._clone.__wrapped__() is None
+    assert config.clone.__wrapped__() is None

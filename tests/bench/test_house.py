@@ -198,7 +198,9 @@ def test_package_data_is_listed():
 def test_no_text_names_a_path_of_some_machine():
     pattern = re.compile(r"(?<![\w.])/(work|root|home|Users)/[\w.-]+")
     tops = [ROOT / top for top in ("bench", "methods", "tests", "docs", ".ci")]
-    files = [p for top in tops for p in top.rglob("*") if p.suffix in (".py", ".md", ".toml", ".sh", "") and p.is_file()]
+    files = [
+        p for top in tops for p in top.rglob("*") if p.suffix in (".py", ".md", ".toml", ".sh", "") and p.is_file()
+    ]
     files += [ROOT / name for name in ("README.md", "Makefile", "pyproject.toml") if (ROOT / name).is_file()]
     found = [
         f"{path.relative_to(ROOT)}: {hit.group()}"

@@ -29,7 +29,9 @@ def launch(actor, tmp_path):
         board = tmp_path / "board"
         plan = {key(run): run for run in runs}
         todo, have = missing(plan, board, retry_failed)
-        launcher = Launcher(todo, board, Progress(len(plan), len(have)), timeout=timeout, workers=workers, command=command)
+        launcher = Launcher(
+            todo, board, Progress(len(plan), len(have)), timeout=timeout, workers=workers, command=command
+        )
         launcher.run()
         assert not launcher.workers
         records, faults = stored(board)
@@ -170,7 +172,9 @@ def parent(actor, tmp_path):
     def go(runs) -> subprocess.Popen[str]:
         table = json.dumps([run.model_dump(mode="json") for run in runs])
         command = [sys.executable, "-c", PARENT, table, str(tmp_path / "board"), *actor]
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
         begun.append(process)
         return process
 
@@ -181,12 +185,15 @@ def parent(actor, tmp_path):
         process.communicate()
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL, "deaf"])
 def test_a_runner_that_is_stopped_leaves_no_worker_and_goes_on_where_it_was(
     parent, launch, make_run, monkeypatch, tmp_path, how
 ):
     acted = tmp_path / "acted"
     monkeypatch.setenv("ACTED", str(acted))
+    if how == "deaf":  # the workers have nothing but the closed pipe to go by
+        monkeypatch.setenv("DEAF", "1")
+        how = signal.SIGKILL
     quick = [make_run("", seed, task="a") for seed in range(3)]
     slow = [make_run("sleep:300", seed, task="b") for seed in range(2)]
     process = parent(quick + slow)
@@ -194,7 +201,10 @@ def test_a_runner_that_is_stopped_leaves_no_worker_and_goes_on_where_it_was(
     workers = {int(line.split()[0]) for line in acted.read_text().splitlines()}
     before = {p.name: p.read_bytes() for p in (tmp_path / "board" / "runs").glob("*.json")}
     assert len(before) == 3
-    process.send_signal(how)
+    if how == signal.SIGINT:
+        os.killpg(process.pid, how)  # a terminal sends Ctrl-C to the whole group
+    else:
+        process.send_signal(how)
     said = process.communicate(timeout=60)[1]
     wait_for(lambda: all(map(gone, workers)))
     if how != signal.SIGKILL:
@@ -251,8 +261,12 @@ def test_blocks_stay_together_and_slow_rows_go_first(two_blocks):
 def test_a_second_worker_begins_another_block_and_helps_when_none_is_left(two_blocks):
     runs, pace = two_blocks
     queue = Queue(runs, pace)
-    assert [queue.take()[0], queue.take()[0]] == ["a/slow", "b/slow"]
-    assert queue.take(("toy", "elsewhere", 0))[0] in ("a/middling", "b/middling")
+    first, second, third = queue.take(), queue.take(), queue.take(("toy", "elsewhere", 0))
+    assert first
+    assert second
+    assert third
+    assert (first[0], second[0]) == ("a/slow", "b/slow")
+    assert third[0] in ("a/middling", "b/middling")
     assert len(queue) == 3
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
@@ -49,7 +50,7 @@ class Toy(Method):
     size_field = "rank"
     rank: int = 2
 
-    def attach(self, net, rng):
+    def attach(self, net: Any, rng):
         inner = net.denoiser.inner
         inner.added = nn.Parameter(torch.randn(self.rank, 6, generator=rng).to(inner.weight.device))
         inner.register_buffer("frozen", inner.weight.new_zeros(6))
@@ -182,7 +183,7 @@ def test_register_asks_for_name_and_paper():
     class Nameless(Method):
         paper = "none"
 
-    with pytest.raises(LitmusError, match='Nameless has no name: add name = "..."'):
+    with pytest.raises(LitmusError, match="Nameless has no name: add name = "):
         register(Nameless)
 
 
@@ -197,6 +198,7 @@ def test_a_method_without_attach_or_count_says_what_to_write():
 FILE = """
 from __future__ import annotations
 from dataclasses import dataclass
+from typing import Any
 from bench.method import Method, register
 
 @register
@@ -215,6 +217,17 @@ def test_load_file(tmp_path, registry):
     assert registry["mine"] is cls
     assert load_file(str(file)) == [cls], "loading again gives the same class"
     assert make("mine", size=3).hyper() == {"size": 3}
+
+
+def test_a_plugin_s_digest_follows_its_source(tmp_path, registry):
+    assert contract.source_digest(registry["lora"]) == ""
+    digests = set()
+    for i in range(2):
+        file = tmp_path / f"d{i}.py"
+        file.write_text(FILE.format(name=f"d{i}"))
+        digests.add(contract.source_digest(load_file(file)[0]))
+    assert len(digests) == 2
+    assert all(len(d) == 16 for d in digests)
 
 
 def test_two_files_of_one_name(tmp_path, registry):

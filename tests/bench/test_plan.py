@@ -45,7 +45,12 @@ def test_a_row_may_differ_from_the_board(expanded):
 
 def test_extra_adds_seeds_with_their_own_floor(expanded):
     plan = expanded(seeds=[0], extra=[{"methods": ["lora"], "seeds": [1, 2], "tasks": ["a/one"]}])
-    assert cells(plan, "lora") == [("lora", "a/one", 0), ("lora", "a/one", 1), ("lora", "a/one", 2), ("lora", "a/two", 0)]
+    assert cells(plan, "lora") == [
+        ("lora", "a/one", 0),
+        ("lora", "a/one", 1),
+        ("lora", "a/one", 2),
+        ("lora", "a/two", 0),
+    ]
     assert cells(plan, "bias") == [("bias", "a/one", 0), ("bias", "a/two", 0)]
     assert ("base", "a/one", 2) in cells(plan)
     assert ("truth", "a/one", 2) in cells(plan)

@@ -88,6 +88,17 @@ def test_a_failed_write_leaves_neither_half_nor_harm(record, tmp_path, monkeypat
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_record_takes_its_place_by_renaming(record, tmp_path):
+    """A reader, or a runner that is killed, never meets half a record."""
+    path = write(record, tmp_path)
+    with open(path, "rb") as old:
+        before = path.read_bytes()
+        record.scores["identity"] = 1.0
+        write(record, tmp_path)
+        assert old.read() == before
+    assert path.read_bytes() != before
+
+
 def test_a_folder_that_cannot_be_one(record, tmp_path):
     (tmp_path / "runs").write_text("a file")
     with pytest.raises(LitmusError, match="cannot write in .*runs.*--results"):

@@ -82,6 +82,8 @@ def test_prior_preservation_runs_and_differs(runs, tmp_path):
     prior = do(run.model_copy(update={"objective": "prior"}), tmp_path)
     assert prior.status == "ok", prior.error
     assert prior.curve.running != plain.curve.running
+    assert prior.cost.flops_step
+    assert plain.cost.flops_step
     assert prior.cost.flops_step > 1.5 * plain.cost.flops_step
 
 

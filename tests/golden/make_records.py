@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -47,13 +48,14 @@ def _run(task: str, seed: int, method: str, spec: str, hyper: dict, lr: float | 
     )  # fmt: skip
 
 
-def _record(run: Run, n: int, **parts) -> Record:
+def _record(run: Run, n: int, **parts: Any) -> Record:
     at = f"2026-11-20T10:{n // 60:02d}:{n % 60:02d}Z"
     versions = {"torch": "2.15.0", "peft": "0.21.2"}
     provenance = Provenance(versions=versions, machine=MACHINE, commit="abc1234", started=at, finished=at)
     k = key(run)
     files = {"prompts": f"{k}.prompts.json", "grid": f"{k}.png"}
-    return Record(key=k, run=run, provenance=provenance, files=files, **({"status": "ok"} | parts))
+    parts = {"status": "ok", **parts}
+    return Record(key=k, run=run, provenance=provenance, files=files, **parts)
 
 
 def _scores(task: str, concept: float, follow: float, drift: float, random: np.random.Generator) -> dict[str, float]:
@@ -124,9 +126,9 @@ def records() -> list[Record]:
                     continue
                 c = concept + 1.2 * hard + 0.035 * random.normal()
                 f = follow + 0.3 * hard + 0.02 * random.normal()
-                parts = {"scores": _scores(task, c, f, drift * (1 + 0.1 * random.normal()), random)}
+                scored: dict[str, Any] = {"scores": _scores(task, c, f, drift * (1 + 0.1 * random.normal()), random)}
                 cost = _cost(trainable, seconds, random)
-                out.append(_record(run, len(out), **parts, curve=_curve(c, random), cost=cost))
+                out.append(_record(run, len(out), **scored, curve=_curve(c, random), cost=cost))
         if task in ("pocket/subject-robot-a", "pocket/subject-mug-a"):
             run = _run(task, 0, "lora", "lora", {"rank": 4}, 2e-3, "prior")
             scores = _scores(task, 0.84 + 1.2 * hard, 0.82, 0.05, random)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -28,7 +29,7 @@ def test_every_legal_pair_starts_at_the_base_and_then_leaves_it(source, target):
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in up)
     with torch.no_grad():
         for p in up:
-            p -= 0.1 * p.grad
+            p.sub_(p.grad, alpha=0.1)  # type: ignore[arg-type]
     assert not net(*INPUT).allclose(plain)
 
 
@@ -43,7 +44,7 @@ def test_paper_s_start_is_torch_s_own_for_both_layers():
 def test_formula():
     """h_target + s * up(relu(down(h_source))), checked where source and target are the same tensor."""
     net = attach(source="transo", target="transo", init="paper", scale=0.5, width=5)
-    block = next(m for m in net.modules() if type(m).__name__ == "BasicTransformerBlock")
+    block: Any = next(m for m in net.modules() if type(m).__name__ == "BasicTransformerBlock")
     x = torch.randn(1, 16, 32, generator=rng("x"))
     h = type(block).forward(block, x, encoder_hidden_states=INPUT[2])
     a = block.adapter
@@ -53,7 +54,9 @@ def test_formula():
 
 def test_residual_adapter_has_norm_silu_and_convolutions():
     net = attach(source="resi", target="reso", width=3, init="paper")
-    block = next(m for m in net.modules() if type(m).__name__ == "ResnetBlock2D" and m.in_channels != m.out_channels)
+    block: Any = next(
+        m for m in net.modules() if type(m).__name__ == "ResnetBlock2D" and m.in_channels != m.out_channels
+    )
     x, temb = torch.randn(1, block.in_channels, 4, 4, generator=rng("x")), torch.randn(1, 64, generator=rng("t"))
     a = block.adapter
     inner = nn.Sequential(a.norm, nn.SiLU(), a.down, nn.ReLU(), a.up)

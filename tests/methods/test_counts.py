@@ -1,4 +1,4 @@
-"""Counts against the papers' and the original code's own numbers on Stable Diffusion 1.5 (docs: papers, sections 1, 2)."""
+"""Counts against the numbers of the papers and of their original code, on Stable Diffusion 1.5."""
 
 from __future__ import annotations
 

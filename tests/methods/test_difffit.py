@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -35,7 +37,7 @@ def test_gammas_fold_into_the_layer_before(scales):
 def test_gamma_scales_a_sublayer_before_the_residual_sum():
     """With all three gammas of a block at 0, the block hands its input through."""
     net = attached(make("difffit"), toy_network(), rng("init"))
-    block = next(m for m in net.modules() if type(m).__name__ == "BasicTransformerBlock")
+    block: Any = next(m for m in net.modules() if type(m).__name__ == "BasicTransformerBlock")
     with torch.no_grad():
         for layer in (block.attn1.to_out[0], block.attn2.to_out[0], block.ff.net[2]):
             layer.gamma.zero_()

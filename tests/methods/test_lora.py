@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from bench.method import LitmusError, attached, make, state
 from bench.sites import sites
 
 
-def attach(method, seed=0):
+def attach(method, seed=0) -> Any:
     return attached(method, toy_network(), torch.Generator().manual_seed(seed))
 
 
@@ -59,5 +60,5 @@ def test_a_copy_merges_on_its_own():
 def test_wrong_settings():
     with pytest.raises(LitmusError, match="rank is at least 1"):
         make("lora", rank=0)
-    with pytest.raises(LitmusError, match="unknown role 'atn'.*'attn'"):
+    with pytest.raises(LitmusError, match=r"unknown role 'atn'.*'attn'"):
         attach(make("lora", targets="atn"))

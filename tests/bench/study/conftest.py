@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,8 +39,13 @@ def make():
             extractors_digest="e",
         )  # fmt: skip
         provenance = Provenance(machine=Machine(cpu=machine), finished=finished)
-        parts = {"curve": Curve(**(curve or {})), "cost": Cost(**(cost or {})), "provenance": provenance}
-        return Record(key=key(run), run=run, status=status, scores=scores if status == "ok" else {}, **parts)
+        parts: dict[str, Any] = {
+            "curve": Curve(**(curve or {})),
+            "cost": Cost(**(cost or {})),
+            "provenance": provenance,
+        }
+        parts |= {"status": status, "scores": scores if status == "ok" else {}}
+        return Record(key=key(run), run=run, **parts)
 
     return record
 

@@ -31,7 +31,9 @@ def test_order_ranks_and_letters(world):
     assert [x.rank for x in board.lines] == [None, (1, 1), (2, 2), (3, 3), None]
     assert row(board, "lora").ties == "b"
     assert row(board, "full").p_better < 0.05
-    assert row(board, "full").better.value == 1
+    better = row(board, "full").better
+    assert better is not None
+    assert better.value == 1
     assert row(board, "lora").better is None
     assert "1 seed" in row(board, "lora").flags
     assert row(board, "base").flags == []

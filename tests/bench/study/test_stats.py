@@ -100,12 +100,12 @@ def test_t_and_wilcoxon_are_scipys():
     random = np.random.default_rng(1)
     a, b = random.normal(size=(2, 9))
     assert stats.t_test(a - b) == pytest.approx(oracle.ttest_rel(a, b).pvalue)
-    assert stats.wilcoxon_test(a - b) == pytest.approx(oracle.wilcoxon(a, b).pvalue)
+    assert stats.wilcoxon_test(a - b) == pytest.approx(np.asarray(oracle.wilcoxon(a, b))[1])
 
 
 def test_flip_test_is_scipys_exact_permutation_test():
     d = np.random.default_rng(2).normal(0.4, 1, 7)
-    exact = oracle.permutation_test((d,), np.mean, permutation_type="samples", n_resamples=np.inf).pvalue
+    exact = oracle.permutation_test((d,), np.mean, permutation_type="samples", n_resamples=10**6).pvalue
     assert stats.flip_test(d) == pytest.approx(exact)
 
 
@@ -145,7 +145,7 @@ def test_holm_is_statsmodels():
     multitest = pytest.importorskip("statsmodels.stats.multitest")
     for m in (1, 2, 7, 20):
         p = np.random.default_rng(m).uniform(size=m) ** 3
-        assert stats.holm(p) == pytest.approx(multitest.multipletests(p, method="holm")[1])
+        assert stats.holm(p.tolist()) == pytest.approx(multitest.multipletests(p, method="holm")[1])
 
 
 def test_holm_leaves_missing_tests_out():

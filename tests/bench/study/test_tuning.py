@@ -35,6 +35,7 @@ def test_highest_mean_headline(sweep):
     (choice,) = choose(sweep({1e-4: 0.3, 1e-3: 0.5, 1e-2: 0.4}))
     assert choice.lr == 1e-3
     assert choice.edge == ""
+    assert choice.best is not None
     assert choice.best.score.value == pytest.approx(0.75)
     assert [t.lr for t in choice.trials] == [1e-4, 1e-3, 1e-2]
 

@@ -231,7 +231,7 @@ def run(
 
     `litmus run --task folder:inks --kind style --identifier sks -m lora[rank=8] -m bias --seeds 0-2`
 
-    `litmus run --task pocket/subject-mug-a -m lora --lr 0.002 --steps 300`
+    `litmus run --task pocket/subject-mug -m lora --lr 0.002 --steps 300`
     """
     from bench import board, oneoff
     from bench.config import results

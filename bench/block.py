@@ -70,8 +70,8 @@ def base_pictures(base: Base, task: Task, seed: int, sampling: Sampling) -> Draw
 def class_pictures(base: Base, task: Task, seed: int, sampling: Sampling, n: int = CLASSES) -> ClassPictures:
     """`n` pictures of the plain class by the frozen base, as latents, for prior preservation.
 
-    The prompts are the training captions without the identifier (DreamBooth's "a dog" for "a sks dog"); the
-    evaluation's own class prompts are not used, or prior_leak would be measured on what was trained.
+    The prompts are the training captions without the identifier, as DreamBooth's "a dog" for "a sks dog". Where one of
+    them is also an evaluation prompt of the prior, its noise there is another.
     """
     plain = list(dict.fromkeys(p.plain for p in task.train))
     prompts = [plain[i % len(plain)] for i in range(n)]

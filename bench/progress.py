@@ -23,7 +23,7 @@ def span(seconds: float | None) -> str:
 
 
 def cell(run: Run) -> str:
-    """One run in words: `lora[rank=8] lr 0.002 · pocket/subject-mug-a · seed 0`."""
+    """One run in words: `lora[rank=8] lr 0.002 · pocket/subject-mug · seed 0`."""
     row = run.spec
     if run.lr is not None:
         row += f" lr {run.lr:g}"

@@ -12,16 +12,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qs
 
 from bench.config import UNTRAINED
 from bench.metrics import METRICS
 from bench.record import Record, Run
 from bench.study import Frame
-
-if TYPE_CHECKING:
-    pass
 
 NORMS = ("concept_norm", "follow_norm", "headline")
 STATUS_WORDS = {"oom": "out of memory", "error": "stopped by an error", "timeout": "timed out"}
@@ -45,7 +42,7 @@ def kinds_of(records: Iterable[Record]) -> dict[str, str]:
 
 
 def _kind_by_name(task: str) -> str:
-    """From `pocket/style-ink-a` or `folder:...?kind=style`."""
+    """From `pocket/style-ink` or `folder:...?kind=style`."""
     name, _, query = task.partition("?")
     if asked := parse_qs(query).get("kind"):
         return asked[0]

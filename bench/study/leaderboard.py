@@ -5,14 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from bench.study import Frame
 from bench.study.frame import STATUS_WORDS
 from bench.study.stats import Interval, by_task, chance_better, estimate, pairs, rank_intervals, task_mean, tie_groups
-
-if TYPE_CHECKING:
-    pass
 
 COSTS = (
     "scalars_trainable",

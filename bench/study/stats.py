@@ -10,15 +10,11 @@ import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bench.rng import numpy_rng
 from bench.study import Frame
-
-if TYPE_CHECKING:
-    pass
 
 LEVEL = 0.95
 DRAWS = 4000  # the standard error of a bootstrap standard error is then about 1 %

@@ -7,13 +7,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from bench.study import Frame
 from bench.study.stats import Interval, by_task, estimate
-
-if TYPE_CHECKING:
-    pass
 
 RULE = "highest mean headline over the tuning blocks, seeds averaged inside tasks; failed runs count as 0"
 

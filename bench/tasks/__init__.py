@@ -1,6 +1,6 @@
 """Tasks by name: the pocket world's, any folder of pictures, DreamBooth's subjects. Importing this loads no torch.
 
-pocket/subject-robot-a                       a task folder below datasets/ (here datasets/pocket/subject-robot-a)
+pocket/subject-robot                         a task folder below datasets/ (here datasets/pocket/subject-robot)
 folder:PATH?identifier=sks&class_word=dog    any folder of pictures, or a task folder with task.toml
 dreambooth/dog6                              a subject of google/dreambooth, from datasets/dreambooth
 """

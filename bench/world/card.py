@@ -168,7 +168,7 @@ def measure(
     truth = to_tensor(images)
     decoded = through(base, truth)
     say("sampling")
-    made = sample(base, captions, Sampling(steps, guidance, 1), "card", seed)
+    made = sample(base, captions, Sampling(steps, guidance, 1), "card", seed).flatten(0, 1)
     for name, x in (("truth", truth), ("decoded", decoded), ("base", made)):
         for key, (share, count) in accuracy(ex, x, labels).items():
             out[f"{name} {key}"], out[f"{name} {key} n"] = share, count

@@ -27,6 +27,8 @@ def fresh():
 def test_a_row_has_pictures_for_all_prompts(toy_base, toy_task):
     drawn = draw(toy_base, toy_task, 0, Sampling(steps=2, per_prompt=2))
     assert drawn.cell.shape == (3, 2, 3, 32, 32)
+    assert drawn.prior is not None
+    assert drawn.drift is not None
     assert drawn.prior.shape == drawn.drift.shape == (2, 2, 3, 32, 32)
     assert not draw(toy_base, toy_task, 1, FAST).cell.allclose(drawn.cell[:, :1])
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -36,12 +38,14 @@ def test_guidance_one_is_the_prompt_alone(toy_base):
 
 def test_it_is_the_stable_diffusion_pipeline_of_diffusers(toy_base):
     """The whole way, text included, against diffusers' own pipeline with the same noise."""
-    from diffusers import DDIMScheduler, StableDiffusionPipeline
-
+    # any: diffusers' annotations are stricter than its code
+    diffusers: Any = importlib.import_module("diffusers")
     # the settings of Stable Diffusion 1.5 and of the pocket base; the pipeline warns of any other offset
-    ddim = DDIMScheduler(prediction_type="v_prediction", clip_sample=False, set_alpha_to_one=False, steps_offset=1)
+    ddim = diffusers.DDIMScheduler(
+        prediction_type="v_prediction", clip_sample=False, set_alpha_to_one=False, steps_offset=1
+    )
     base = replace(toy_base, schedule=from_scheduler(ddim))
-    pipe = StableDiffusionPipeline(
+    pipe = diffusers.StableDiffusionPipeline(
         vae=toy_base.vae,
         text_encoder=toy_base.net.text,
         tokenizer=toy_base.tokenizer,

@@ -187,6 +187,7 @@ def test_every_picture_comes_equally_often(toy_base, toy_task):
     first, second = batches.draw(), batches.draw()
     assert not first.eps.equal(second.eps)
     assert first.x0.equal(pictures.latents[order[:2]])
+    assert pictures.fixed is not None
     assert first.context.equal(pictures.fixed[order[:2]])
 
 
@@ -199,6 +200,7 @@ def test_prior_preservation_trains_on_class_pictures_too(forked, toy_base, toy_t
     source = _Pictures(toy_base, classes.prompts, classes.latents)
     batches = _Batches(toy_base, source, classes, toy_task.name, 0, steps=12, batch=2)
     batch = batches.draw().classes
+    assert batch is not None
     extra = trainer.plain(toy_base.net, batch, toy_base.schedule).mean().item()
     assert both.running[0] == pytest.approx(plain.running[0] + extra, rel=1e-5)
     with pytest.raises(ValueError, match="needs class pictures"):

@@ -88,9 +88,9 @@ def test_same_stream_same_numbers():
 
 def test_resampling_stays_inside_a_task():
     """Tasks with seeds far apart: every resampled task mean is one of the task's own possible means."""
-    drawn = stats.resample([np.array([0.0, 1.0]), np.array([10.0])], 200, np.random.default_rng(0))
+    drawn = stats.resample([np.array([1.0, 2.0]), np.array([10.0])], 200, np.random.default_rng(0))
     assert drawn.shape == (200, 2)
-    assert set(np.unique(drawn)) == {0.0, 0.5, 1.0, 10.0}
+    assert set(np.unique(drawn)) == {1.0, 1.5, 2.0, 10.0}
 
 
 # --- tests --------------------------------------------------------------------------------------------------------

@@ -41,9 +41,9 @@ def test_muon_lowers_a_loss_and_side_by_side_is_the_same():
     for pool in (None, ThreadPoolExecutor(2)):
         torch.manual_seed(0)
         net = torch.nn.Sequential(torch.nn.Linear(32, 32), torch.nn.ReLU(), torch.nn.Linear(32, 32))
-        opt = Muon(net, 0.01)
+        opt = Muon(net, 0.05)
         first = None
-        for _ in range(30):
+        for _ in range(60):
             loss = (net(x) - x).square().mean()
             first = first or loss.item()
             opt.zero_grad()

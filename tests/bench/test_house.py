@@ -19,6 +19,7 @@ LAYER = {
     **dict.fromkeys(["bench.config", "bench.method", "bench.rng", "bench.sites", "bench.spec"], 0),
     **dict.fromkeys(
         [
+            "bench.arena",
             "bench.bases",
             "bench.checks",
             "bench.cost",

@@ -135,7 +135,7 @@ def test_rows_are_told_apart_by_rate_and_objective(make, block):
 
 
 def test_kind_is_what_the_scores_say(make):
-    records = [make("base", "folder:/home/x/ink?kind=style", style=0.1), make("base", "pocket/subject-a", identity=0.1),
+    records = [make("base", "folder:/data/x/ink?kind=style", style=0.1), make("base", "pocket/subject-a", identity=0.1),
                make("lora", "pocket/style-b", status="error"), make("base", "dreambooth/dog6", style=0.2)]  # fmt: skip
     assert list(kinds_of(records).values()) == ["style", "subject", "style", "style"]
 
@@ -144,7 +144,7 @@ def test_kind_is_what_the_scores_say(make):
     ("task", "name"),
     [
         ("pocket/subject-robot-a", "subject-robot-a"),
-        ("folder:/home/someone/pictures/dog?identifier=sks", "dog"),
+        ("folder:/data/someone/pictures/dog?identifier=sks", "dog"),
         ("folder:C:\\pictures\\dog?identifier=sks", "dog"),
         ("dreambooth/dog6", "dog6"),
         ("folder:/data/dog/", "dog"),

@@ -117,7 +117,7 @@ def _block(key: _Key) -> Block:
     base, task, extractors = key.base, key.task, key.extractors
     assert extractors is not None
     drawn = base_pictures(base, task, key.seed, key.sampling)
-    raw = truth(base, task, raw=True).cell.flatten(0, 1) if task.has_truth else None
+    raw = truth(base, task, raw=True).cell if task.has_truth else None
     plain = tuple(p.plain for p in task.prompts)
     return Block(
         kind=task.kind,

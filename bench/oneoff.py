@@ -76,7 +76,7 @@ def scores(records: dict[str, Record]) -> tuple[list[str], list[list[str]]]:
     columns = [name for name in SHOWN if any(record.scores.get(name) is not None for record in done)]
 
     def number(value: float | None) -> str:
-        return "" if value is None else f"{value:.3f}"
+        return "" if value is None else f"{round(value, 3) + 0.0:.3f}"  # no -0.000
 
     rows = []
     for record in done:

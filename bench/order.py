@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from statistics import median
 
-from bench.config import PSEUDO
 from bench.record import Record, Run
+
+# Of the seconds of a trained run, about: what an untrained row takes.
+SHARES = {"base": 0.3, "truth": 0.1, "truth_raw": 0.1}
 
 
 class Pace:
@@ -25,9 +27,10 @@ class Pace:
         """Seconds that `run` will take; before anything was seen, a trained run counts 1 and others less."""
         if run.spec in self.seen:
             return median(self.seen[run.spec])
-        trained = [median(values) for spec, values in self.seen.items() if spec not in ("base", *PSEUDO)]
-        guess = max(trained, default=1.0)  # an unseen method may be the slow one
-        return guess if run.train else guess * (0.1 if run.method in PSEUDO else 0.3)
+        medians = {spec: median(values) for spec, values in self.seen.items()}
+        floors = [medians.pop(spec) / share for spec, share in SHARES.items() if spec in medians]
+        guess = max(medians.values(), default=0.0) or max(floors, default=1.0)  # an unseen row may be a slow one
+        return guess * SHARES.get(run.method, 1.0)
 
     def left(self, runs: list[Run], workers: int) -> float | None:
         """Seconds until `runs` are done by `workers` side by side; None before anything was seen."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from bench.record import Run
@@ -29,7 +30,12 @@ def cell(run: Run) -> str:
         row += f" lr {run.lr:g}"
     if run.objective not in ("", "plain"):
         row += f" {run.objective}"
-    return f"{row} · {run.task} · seed {run.seed}"
+    return f"{row} · {_short(run.task)} · seed {run.seed}"
+
+
+def _short(task: str) -> str:
+    """A task's name without the path and the words of a folder: `folder:/long/way/to/rex?class_word=dog` -> rex."""
+    return Path(task.partition("?")[0]).name if task.startswith("folder:") else task
 
 
 class Progress:

@@ -115,7 +115,7 @@ METRICS: dict[str, Metric] = {
             False,
             (-INF, INF),
             "squared MMD",
-            "unbiased kernel distance to the truth pictures, kernel (cos + 1)³; may be below 0",
+            "unbiased kernel distance to the truth pictures across prompts, kernel (cos + 1)³; may be below 0",
         ),
         _card(
             "kid_null", None, (-INF, INF), "squared MMD", "95 % of KIDs between two sets of one distribution stay below"

@@ -32,7 +32,7 @@ class Features:
     cell, prior, drift                 pictures of the row: (P, n), (Q, n), (R, n); prior and drift None for truth
     base_cell, base_prior, base_drift  those of the frozen base: same prompts, same noise
     train, heldout                     the task's own pictures: (N,), (M,) with M maybe 0
-    truth                              truth pictures as drawn: (P·K,), None where the task has none
+    truth                              truth pictures as drawn: (P, K), None where the task has none
     texts                              (P, D) of the plain prompts, in the space of `image`
     plain                              the P plain prompts; asks: what each asks for
     loss_train, loss_heldout           on the fixed table after training; None where nothing was measured

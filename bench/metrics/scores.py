@@ -125,13 +125,15 @@ def drift(f: Features) -> Score:
     return _per_prompt(1 - paired_cosine(f.drift.image, f.base_drift.image))
 
 
-def _kid_sets(f: Features) -> tuple[np.ndarray, np.ndarray] | None:
-    if f.truth is None:
+def _kid_sets(f: Features) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Features of the cell and of the truth, and the prompt of each; None where there is nothing to compare."""
+    if f.truth is None or len(f.plain) < 2:
         return None
-    x = f.cell.image.reshape(-1, f.cell.image.shape[-1])
-    y = f.truth.image
-    same = x.shape == y.shape and np.array_equal(x, y)  # the row truth_raw: a set against itself says nothing
-    return None if same or min(len(x), len(y)) < 2 else (x, y)
+    sets = f.cell.image, f.truth.image  # (P, n, D), (P, K, D)
+    if sets[0].shape == sets[1].shape and np.array_equal(*sets):
+        return None  # the row truth_raw: a set against itself says nothing
+    groups = np.concatenate([np.repeat(np.arange(len(x)), x.shape[1]) for x in sets])
+    return sets[0].reshape(-1, sets[0].shape[-1]), sets[1].reshape(-1, sets[1].shape[-1]), groups
 
 
 def kid(f: Features) -> Score:
@@ -141,7 +143,7 @@ def kid(f: Features) -> Score:
 
 def kid_null(f: Features) -> Score:
     sets = _kid_sets(f)
-    return null_band(*sets, numpy_rng("kid null")) if sets else None
+    return null_band(sets[0], sets[1], numpy_rng("kid null"), sets[2]) if sets else None
 
 
 def loss_train(f: Features) -> Score:

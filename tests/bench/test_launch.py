@@ -17,7 +17,7 @@ from bench.config import LitmusError
 from bench.launch import Launcher, lock, missing, stored
 from bench.order import Pace, Queue
 from bench.plan import key
-from bench.progress import Lines, Live, Progress, span
+from bench.progress import Lines, Live, Progress, cell, span
 from bench.record import DiskError, Record
 
 
@@ -278,6 +278,16 @@ def test_time_left_is_the_rest_of_the_work_over_the_workers(two_blocks):
 
 def test_an_unseen_row_is_taken_for_a_slow_one(two_blocks, make_run):
     assert two_blocks[1].expect(make_run(spec="new")) == 9
+
+
+def test_before_a_trained_run_was_seen_the_floor_tells_how_long_one_takes(make_run):
+    pace = Pace([])
+    pace.observe("base", 3.0)
+    assert pace.expect(make_run()) == pytest.approx(10)
+
+
+def test_a_folder_is_shown_by_its_name(make_run):
+    assert cell(make_run(task="folder:/a/long/way/to/rex?class_word=dog")).split(" · ")[1] == "rex"
 
 
 def test_plain_lines_tell_what_happened_and_how_long_it_will_take(make_run, capsys):

@@ -61,6 +61,33 @@ def test_the_null_band_holds_what_it_says():
     assert 0.88 <= np.mean(inside) <= 0.99
 
 
+def prompted(n, seed, spread=0.3):
+    """(8·n, 16) features of n pictures for each of 8 prompts, alike within a prompt, and the prompts."""
+    x = np.repeat(unit(8, 16, seed=99), n, axis=0) + spread * unit(8 * n, 16, seed=seed)
+    return x / np.linalg.norm(x, axis=1, keepdims=True), np.repeat(np.arange(8), n)
+
+
+def test_kid_of_prompted_sets_is_unbiased_only_by_groups():
+    grouped, loose, inside = [], [], []
+    for s in range(100):
+        (x, gx), (y, gy) = prompted(1, s), prompted(2, 1000 + s)
+        groups = np.concatenate([gx, gy])
+        grouped.append(kid(x, y, groups))
+        loose.append(kid(x, y))
+        inside.append(grouped[-1] < null_band(x, y, np.random.default_rng(s), groups, draws=100))
+    assert abs(np.mean(grouped)) < 3 * np.std(grouped) / len(grouped) ** 0.5
+    assert np.mean(loose) < -10 * np.std(loose) / len(loose) ** 0.5
+    assert 0.88 <= np.mean(inside) <= 0.99
+
+
+def test_kid_by_groups_is_the_mean_over_pairs_of_prompts():
+    (x, gx), (y, gy) = prompted(2, 0), prompted(2, 1)
+    terms = []
+    for a, ga, b, gb in ((x, gx, x, gx), (y, gy, y, gy), (x, gx, y, gy)):
+        terms.append(np.mean([(a[i] @ b[j] + 1) ** 3 for i in range(16) for j in range(16) if ga[i] != gb[j]]))
+    assert kid(x, y, np.concatenate([gx, gy])) == pytest.approx(terms[0] + terms[1] - 2 * terms[2])
+
+
 def test_vendi_is_the_effective_number():
     from scipy.stats import entropy
 
@@ -101,7 +128,7 @@ def cell():
         drift=views(2, 2, seed=20),
         train=views(4, seed=30),
         heldout=views(2, seed=40),
-        truth=views(6, seed=60),
+        truth=views(3, 3, seed=60),
         base_cell=views(3, 2, seed=70),
         base_prior=views(2, 2, seed=80),
         base_drift=views(2, 2, seed=90),
@@ -199,7 +226,7 @@ def test_diversity_of_a_prompt_and_of_the_cell(cell):
 
 
 def test_kid_of_truth_against_itself_is_left_out(cell):
-    itself = replace(cell, truth=Views(*[cell.cell.image.reshape(6, 8)] * 3))
+    itself = replace(cell, truth=Views(*[cell.cell.image] * 3))
     assert "kid" not in measure(itself)[0]
     assert {"kid", "kid_null"} <= measure(cell)[0].keys()
 

@@ -71,7 +71,7 @@ def test_in_a_browser(page):
         tab.on("request", lambda r: asked.append(r.url))
         tab.goto(page.as_uri())
         table = tab.locator("table.sortable").first
-        names = table.locator("tbody tr td:nth-child(3)").all_inner_texts()
+        names = table.locator("tbody tr td:nth-child(2)").all_inner_texts()
         assert EVIL in names
         assert {"lora", "full", "frozen base", "truth (VAE)"} <= set(names)
         assert tab.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")

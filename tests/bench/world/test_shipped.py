@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from bench.bases import pocket
-from bench.config import root
 from bench.extractors import POCKET as EVALUATORS
 from bench.world.styles import PRETRAIN
 
 FOLDER = pocket.FOLDER
+DOCS = Path(__file__).resolve().parents[3] / "docs"
 pytestmark = pytest.mark.skipif(not (FOLDER / "model_index.json").is_file(), reason="no pocket weights here")
 
 
@@ -74,7 +74,7 @@ def test_evaluators_tell_a_held_out_subject_and_read_a_picture():
 
 
 def test_the_card_is_about_these_weights():
-    figures = json.loads((root() / "docs" / "pocket-base.json").read_text(encoding="utf-8"))
+    figures = json.loads((DOCS / "pocket-base.json").read_text(encoding="utf-8"))
     assert figures["digest"] == pocket.digest(), "weights changed: run `litmus pocket card`"
-    text = (root() / "docs" / "pocket-base.md").read_text(encoding="utf-8")
+    text = (DOCS / "pocket-base.md").read_text(encoding="utf-8")
     assert figures["digest"][:16] in text

@@ -117,6 +117,12 @@ def export(work: Path, out: Path | None = None, evaluators: Path | None = None) 
     staging = out.with_name(out.name + ".part")
     shutil.rmtree(staging, ignore_errors=True)
     pipe.to(dtype=torch.float16).save_pretrained(staging, safe_serialization=True)
+    for file in staging.glob(
+        "*/config.json"
+    ):  # where the parts lay on the machine that trained them is nobody's business
+        config = json.loads(file.read_text(encoding="utf-8"))
+        if config.pop("_name_or_path", None):
+            file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     about = {"licence": LICENCE, "words": vocabulary(), "made_by": "litmus pocket train"}
     (staging / "pocket.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     shutil.rmtree(out, ignore_errors=True)

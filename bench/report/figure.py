@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -281,8 +282,12 @@ def tuning(choices: Sequence[Choice], looks: Looks) -> Figure | None:
         ax.margins(x=0.12, y=0.12)
         settle(fig)
         tops = [max(c.trials, key=lambda t: t.score.value if t.score.tasks else -math.inf) for c in drawn]
-        every = [(t.lr, t.score.value) for c in drawn for t in c.trials if t.score.tasks]
-        boxes = [(x - 6, y - 6, x + 6, y + 6) for x, y in ax.transData.transform(every)]
+        boxes = []
+        for line in ax.lines:  # labels keep off lines, marks and rings
+            spots = ax.transData.transform(line.get_xydata())
+            reach = 4 if len(spots) > 1 else fig.dpi * line.get_markersize() / 72 / 2 + 1
+            steps = [p + (q - p) * k / 12 for p, q in itertools.pairwise(spots) for k in range(13)] or list(spots)
+            boxes += [(x - reach, y - reach, x + reach, y + reach) for x, y in steps]
         colours = [looks[c.name].colour for c in drawn]
         place_labels(ax, [(t.lr, t.score.value) for t in tops], [c.name for c in drawn], colours, boxes)
         return fig

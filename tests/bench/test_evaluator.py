@@ -30,7 +30,14 @@ def test_a_row_has_pictures_for_all_prompts(toy_base, toy_task):
     assert drawn.prior is not None
     assert drawn.drift is not None
     assert drawn.prior.shape == drawn.drift.shape == (2, 2, 3, 32, 32)
-    assert not draw(toy_base, toy_task, 1, FAST).cell.allclose(drawn.cell[:, :1])
+
+
+def test_another_seed_is_other_noise_for_every_part(toy_base, toy_task):
+    first, again, other = (draw(toy_base, toy_task, seed, FAST) for seed in (0, 0, 1))
+    for part in ("cell", "prior", "drift"):
+        assert getattr(first, part).equal(getattr(again, part))
+        assert not getattr(first, part).allclose(getattr(other, part), atol=1e-3)
+    assert not first.prior.allclose(first.drift, atol=1e-3)
 
 
 def test_the_floor_does_not_drift(toy_base, toy_task, toy_extractors):

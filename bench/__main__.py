@@ -210,7 +210,7 @@ def run(
     class_word: Annotated[str | None, typer.Option(help="what the pictures show: dog, mug, ...")] = None,
     kind: Annotated[str | None, typer.Option(help="subject or style")] = None,
     lr: Annotated[float | None, typer.Option(help="learning rate  [default: each method's own]")] = None,
-    steps: Annotated[int | None, typer.Option(help="training steps  [default: 150]")] = None,
+    steps: Annotated[int | None, typer.Option(help="training steps  [default: 120]")] = None,
     batch: Annotated[int | None, typer.Option(help="pictures per step  [default: 4]")] = None,
     seeds: Annotated[str, typer.Option(help="0 or 0,1,2 or 0-4")] = "0",
     objective: Annotated[str | None, typer.Option(help="plain or prior")] = None,

@@ -70,7 +70,13 @@ def competitor(spec: str) -> Competitor:
     plain = type(made)().hyper()
     full = made.hyper()
     differs = {k: v for k, v in full.items() if v != plain.get(k)}
-    return Competitor(spec=method.label(name, differs), method=name, hyper=full, lr=type(made).lr)
+    return Competitor(
+        spec=method.label(name, differs),
+        method=name,
+        hyper=full,
+        lr=type(made).lr,
+        source=method.source_digest(type(made)),
+    )
 
 
 def survey(request: dict[str, Any]) -> dict[str, Any]:

@@ -89,7 +89,7 @@ class _Strict(BaseModel):
 class Train(_Strict):
     """The training budget, the same for every method of a board."""
 
-    steps: int = Field(default=150, ge=1)
+    steps: int = Field(default=120, ge=1)
     batch: int = Field(default=4, ge=1)
     dtype: Literal["fp32", "bf16"] = "fp32"
     clip: float = Field(default=1.0, gt=0)

@@ -26,6 +26,7 @@ class Competitor:
     method: str
     hyper: dict[str, Any]
     lr: float  # the method's own default
+    source: str = ""  # digest of a plug-in's file
 
 
 @dataclass(frozen=True)
@@ -168,6 +169,7 @@ def _trained(one: Competitor, row: _Row, protocol: Protocol) -> Callable[..., Ru
     def make(**block: Any) -> Run:
         return Run(
             method=one.method,
+            source=one.source,
             spec=one.spec,
             hyper=one.hyper,
             lr=lr,

@@ -39,6 +39,7 @@ class Run(BaseModel):
     protocol: int  # number of the rules; rows of different numbers never share a table
     code: str  # version of the code that decides numbers, bench.plan.CODE
     method: str
+    source: str = ""  # digest of a plug-in method's file; "" for this project's own, which `code` covers
     spec: str  # the row's name, `lora[rank=8]`: only what differs from the method's defaults
     hyper: dict[str, Any] = {}  # every hyperparameter
     lr: float | None = None

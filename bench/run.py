@@ -11,6 +11,7 @@ import json
 import time
 from functools import lru_cache
 from pathlib import Path
+from statistics import quantiles
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,9 +20,10 @@ from bench import tasks
 from bench.bases import load_base
 from bench.block import base_pictures, block, class_pictures
 from bench.config import PSEUDO, LitmusError
+from bench.cost.shared import method_costs
 from bench.evaluator import Drawn, draw, evaluate, grid, truth
 from bench.extractors import load_extractors
-from bench.method import attached, make
+from bench.method import attached, make, source_digest
 from bench.objectives import NEEDS_CLASSES
 from bench.provenance import bytes_process, now, provenance
 from bench.record import Curve, DiskError, Record, Run, finite, write_bytes
@@ -32,12 +34,10 @@ from bench.trainer import Diverged, fit
 if TYPE_CHECKING:
     from bench import trainer
     from bench.bases import Base
-    from bench.method import Method
     from bench.tasks import Task
     from bench.worker import Report
 
 COLUMNS = 6  # of the sample grid
-CALLS = 12  # timed per speed: the median of a dozen moves by a few percent
 MEMORY = ("out of memory", "can't allocate memory", "not enough memory")  # how torch's allocators say it
 
 
@@ -111,6 +111,8 @@ def _tuned(
 ) -> tuple[Drawn, trainer.Curve]:
     """Attach, train, draw, and measure what that took."""
     method, cost = make(run.method, **run.hyper), record.cost
+    if source_digest(type(method)) != run.source:
+        raise LitmusError("the method's file changed after the plan was made: start the command again")
     tuned = base.fork()
     clock = time.perf_counter()
     attached(method, tuned.net, rng("init", run.seed))
@@ -137,6 +139,9 @@ def _tuned(
     if train is None:
         return base_pictures(base, task, run.seed, sampling), curve
     cost.seconds_train = curve.seconds
+    if curve.paces:
+        first, cost.seconds_step, third = quantiles(curve.paces * 2, n=4, method="inclusive")  # twice: one may be all
+        cost.seconds_step_iqr, cost.steps_per_second = third - first, 1 / cost.seconds_step
     report("sampling", 0, 0, None)
     clock = time.perf_counter()
     drawn = draw(tuned, task, run.seed, sampling)
@@ -145,39 +150,10 @@ def _tuned(
     cost.images_per_second = pictures / cost.seconds_sample
     report("measuring the cost", 0, 0, None)
     both = 2 if run.objective in NEEDS_CLASSES else 1  # a class picture beside each picture of the concept
-    for name, value in _cost(_Key(base), method, train.batch * both).items():
+    for name, value in method_costs(base, method, train.batch * both).items():
         if getattr(cost, name) is None:  # what was measured on the run itself stays
             setattr(cost, name, value)
     return drawn, curve
-
-
-class _Key:
-    """A base as a cache key."""
-
-    def __init__(self, base: Base):
-        self.base, self.facts = base, (base.digest, base.compute)
-
-    def __hash__(self) -> int:
-        return hash(self.facts)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and other.facts == self.facts
-
-
-@lru_cache(maxsize=16)
-def _cost(key: _Key, method: Method, batch: int) -> dict[str, float | int | None]:
-    """What `method` costs on a base, apart from any run: the same for every task and seed, so measured once each."""
-    from bench.cost import Example, measure, timed, training_step
-
-    base = key.base
-    _, tokens, features = base.encode_text([""]).shape
-    example = Example.random((batch, *base.latent_shape), tokens, features, next(base.net.denoiser.parameters()))
-    costs = measure(method, base.net, example, base.autocast, timed_calls=CALLS)
-    if method.trains:
-        tuned = attached(method, base.fork().net, rng("cost", "speed"))
-        speed = timed(training_step(method, tuned.train(), example, base.autocast), warmup=3, calls=CALLS)
-        costs |= {"seconds_step": speed.seconds, "seconds_step_iqr": speed.iqr, "steps_per_second": speed.per_second}
-    return costs
 
 
 def _curve(curve: trainer.Curve) -> Curve:

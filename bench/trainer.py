@@ -44,6 +44,7 @@ class Curve:
     train    mean loss of the table of training pictures, at these steps; heldout: of the others (empty: there are none)
     running  loss of each step's own batch
     seconds  spent in training steps, tables not counted
+    paces    seconds per step, a mean for the (at most LOOK) steps between two looks at the loss
     """
 
     steps: list[int] = field(default_factory=list)
@@ -51,6 +52,7 @@ class Curve:
     heldout: list[float] = field(default_factory=list)
     running: list[float] = field(default_factory=list)
     seconds: float = 0.0
+    paces: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def fit(
     loss_of = OBJECTIVES[objective]
     running: list[Tensor] = []
     net.train()
-    start = time.perf_counter()
+    start = look = time.perf_counter()
     for i in range(steps):
         with base.autocast():
             loss = loss_of(net, batches.draw(), base.schedule).mean()
@@ -128,18 +130,22 @@ def fit(
         running.append(loss.detach())
         done = i + 1
         if done % LOOK == 0 or done == steps:
-            recent = torch.stack(running[-LOOK:]).mean().item()
+            recent = torch.stack(running[-LOOK:]).mean().item()  # waits for the device, so that the clock is true
+            curve.paces.append((time.perf_counter() - look) / ((done - 1) % LOOK + 1))
             if not recent <= WORSE * curve.train[0]:  # also true for nan
                 curve.running = torch.stack(running).tolist()
                 raise Diverged(f"diverged: loss {recent:.3g} at step {done}, {curve.train[0]:.3g} at the start", curve)
             if progress:
                 progress(done, steps, recent)
+            look = time.perf_counter()
         if done % every == 0 or done == steps:
-            curve.seconds += time.perf_counter() - start
+            pause = time.perf_counter()
+            curve.seconds += pause - start
             net.eval()
             read(done)
             net.train()
             start = time.perf_counter()
+            look += start - pause
     net.eval()
     curve.running = torch.stack(running).tolist()
     if not all(map(math.isfinite, curve.train + curve.heldout)):

@@ -131,6 +131,29 @@ def test_a_task_that_changed_after_the_plan_is_not_scored(runs, tmp_path):
     assert "the task changed" in record.error
 
 
+def test_a_method_whose_file_changed_after_the_plan_is_not_run(runs, tmp_path, monkeypatch):
+    run = runs()["lora/style-a"]
+    monkeypatch.setattr(running, "source_digest", lambda cls: "another")
+    record = do(run, tmp_path)
+    assert record.status == "error"
+    assert "the method's file changed after the plan was made" in record.error
+
+
+def test_costs_are_measured_once_and_kept(toy_base, litmus_home, monkeypatch):
+    from bench.cost import shared
+    from bench.method import make
+
+    calls = []
+    monkeypatch.setattr(shared, "measure", lambda *args, **options: calls.append(1) or {"bytes_peak": len(calls)})
+    lora = make("lora")
+    assert [shared.method_costs(toy_base, lora, 2)["bytes_peak"] for _ in range(3)] == [1, 1, 1]
+    assert shared.method_costs(toy_base, lora, 4)["bytes_peak"] == 2  # another batch
+    assert shared.method_costs(toy_base, make("lora", rank=2), 2)["bytes_peak"] == 3
+    (kept,) = [f for f in (litmus_home / "results" / ".cache").glob("cost-*") if f.read_text() == '{"bytes_peak": 1}']
+    kept.write_text("{")
+    assert shared.method_costs(toy_base, lora, 2)["bytes_peak"] == 4  # a broken file is made anew
+
+
 def test_a_full_disk_is_not_the_runs_fault(runs, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(LitmusError, match="cannot write in"):

@@ -93,6 +93,15 @@ def test_tables_are_read_at_start_middle_and_end(forked, toy_task):
     assert curve.steps == [0, 5, 10, 12]
 
 
+def test_every_step_has_its_pace_and_no_table_is_in_it(forked, toy_task, monkeypatch):
+    import bench.trainer
+
+    clock = iter(range(10**6))  # a second at every look at the clock
+    monkeypatch.setattr(bench.trainer.time, "perf_counter", lambda: next(clock))
+    curve = fit(forked(Biases()), Biases(), toy_task, **OPTIONS)  # a table at 6 and at 12
+    assert curve.paces == [2 / 10, 1 / 2]  # three seconds by step 10, one of them the table's; one more by step 12
+
+
 def test_without_held_out_pictures_there_is_no_such_table(forked, toy_task):
     curve = fit(forked(Biases()), Biases(), replace(toy_task, heldout=()), **OPTIONS)
     assert curve.heldout == []

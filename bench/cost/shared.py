@@ -1,0 +1,62 @@
+"""What a method costs on a base, apart from any run: the same for every task and seed, so measured once and kept.
+
+Seconds of a step and of sampling are taken on each run itself. What is here takes as long as a tenth of a run, and a
+board would ask for it again for each of its cells.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from contextlib import suppress
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import torch
+
+from bench.config import results
+from bench.cost.measure import Example, measure
+from bench.method import source_digest
+
+if TYPE_CHECKING:
+    from bench.bases import Base
+    from bench.method import Method
+
+VERSION = 1  # raised whenever what is kept would come out differently from the same inputs
+CALLS = 12  # denoiser calls timed per variant: the median of a dozen moves by a few percent
+
+
+def method_costs(base: Base, method: Method, batch: int) -> dict[str, float | int | None]:
+    """`bench.cost.measure` of `method` on the frozen `base` at batches of `batch`, from results/.cache where it is.
+
+    A cache file that cannot be read is made anew; one that cannot be written is done without.
+    """
+    facts = {
+        "version": VERSION,
+        "torch": torch.__version__,
+        "base": base.digest,
+        "compute": base.compute,
+        "device": str(base.device),
+        "threads": torch.get_num_threads(),
+        "method": [type(method).__name__, asdict(method), source_digest(type(method))],
+        "batch": batch,
+    }
+    name = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:24]
+    file = results() / ".cache" / f"cost-{name}.json"
+    with suppress(OSError, ValueError):
+        kept = json.loads(file.read_text(encoding="utf-8"))
+        if isinstance(kept, dict):
+            return kept
+    _, tokens, features = base.encode_text([""]).shape
+    example = Example.random((batch, *base.latent_shape), tokens, features, next(base.net.denoiser.parameters()))
+    costs = measure(method, base.net, example, base.autocast, timed_calls=CALLS)
+    part = file.with_name(f".{file.name}.{os.getpid()}.part")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(json.dumps(costs), encoding="utf-8")
+        os.replace(part, file)
+    except OSError:
+        with suppress(OSError):
+            part.unlink()
+    return costs

@@ -22,7 +22,7 @@ from torch import Tensor
 from bench.config import results
 from bench.evaluator import Drawn, draw, look, truth
 from bench.metrics import Views
-from bench.sampler import Sampling, noise_for, sample_latents
+from bench.sampler import Sampling, for_sampling, noise_for, sample_latents
 from bench.trainer import ClassPictures
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def class_pictures(base: Base, task: Task, seed: int, sampling: Sampling, n: int
 
     def compute() -> dict[str, Tensor]:
         noise = noise_for(base, n, task.name, "classes", seed)
-        return {"latents": sample_latents(base, prompts, noise, sampling)}
+        return {"latents": sample_latents(for_sampling(base), prompts, noise, sampling)}
 
     return ClassPictures(kept("classes", {**key.facts(), "n": n}, compute)["latents"], prompts)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bench.metrics import Features, Views, measure
-from bench.sampler import Sampling, grid, sample
+from bench.sampler import Sampling, for_sampling, grid, sample
 from bench.trainer import Curve, Diverged
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def draw(base: Base, task: Task, seed: int, sampling: Sampling) -> Drawn:
 
     Raises Diverged when a picture is not finite.
     """
+    base = for_sampling(base)
     parts = {
         name: sample(base, [p.text for p in prompts], sampling, task.name, name, seed)
         for name, prompts in (("cell", task.prompts), ("prior", task.prior), ("drift", task.drift))

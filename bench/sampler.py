@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bench.bases import Base
     from bench.rng import Key
 
-CHUNK = 12  # pictures at once, 24 with guidance: the fastest per picture for 16 × 16 latents on one core (of 4 to 48)
+CHUNK = 21  # pictures at once, 42 with guidance: the fastest per picture for 16 × 16 latents on one core (of 12, 21, 37)
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,19 @@ def sample_latents(base: Base, prompts: list[str], noise: Tensor, sampling: Samp
             x = noise[lo : lo + chunk].to(base.device)
             out.append(base.schedule.walk(x, sampling.steps, predict))
     return torch.cat(out) if out else noise
+
+
+def for_sampling(base: Base) -> Base:
+    """`base` laid out for drawing; `base` itself is left as it is.
+
+    On a CPU convolutions take pictures with the channels last as they come, while others are reordered around each:
+    12 to 18 % of the time. Training keeps the common layout, since group norm's backward pass is slower in the other.
+    """
+    if base.device.type != "cpu":
+        return base
+    laid = base.fork()
+    laid.net.denoiser.to(memory_format=torch.channels_last)
+    return laid
 
 
 def noise_for(base: Base, n: int, *keys: Key) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,9 +13,12 @@ if TYPE_CHECKING:
 
     from bench.report.material import Material
 
-__all__ = ["Written", "terminal", "write"]
+__all__ = ["Written", "kept", "terminal", "write"]
 
 OWN = ("headline", "front", "tradeoff", "tasks", "curves", "costs", "tuning")  # figures; and grid-*
+
+
+STAMP = ".report"  # beside the report: what it was made from, by `state`
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,30 @@ class Written:
 
     paths: list[Path]
     problems: list[str]
+
+
+def state(board: Path) -> str:
+    """sha256 over a board's records and pictures and over the code that makes reports of them."""
+    import bench
+
+    code = Path(bench.__file__).parent
+    digest = hashlib.sha256()
+    for file in sorted([*(board / "runs").glob("*"), *(code / "report").rglob("*.*"), *(code / "study").glob("*.py")]):
+        if file.suffix != ".pyc":
+            digest.update(f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+def kept(board: Path) -> Written | None:
+    """The report that lies in the board's folder, if it is whole and nothing it was made from has changed since."""
+    try:
+        stamp = json.loads((board / STAMP).read_text(encoding="utf-8"))
+        paths = [board / name for name in stamp["files"]]
+        if stamp["state"] == state(board) and all(path.is_file() for path in paths):
+            return Written(paths, list(stamp["problems"]))
+    except (OSError, ValueError, TypeError, KeyError):
+        pass
+    return None
 
 
 def write(board: Path) -> Written:
@@ -33,6 +62,7 @@ def write(board: Path) -> Written:
     from bench.report import page, style, table
     from bench.report.material import drawings, gather, grids
 
+    made_of = state(board)
     m = gather(board)
     figures = drawings(m)
     samples, missing = grids(m)
@@ -53,6 +83,7 @@ def write(board: Path) -> Written:
     for path in (board / "figures").glob("*.*"):  # ours of an earlier report that has no data now
         if (path.stem in OWN or path.stem.startswith("grid-")) and f"figures/{path.name}" not in files:
             path.unlink()
+    write_bytes(board / STAMP, json.dumps({"state": made_of, "files": list(files), "problems": problems}).encode())
     return Written([board / name for name in files], problems)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench.sampler import Sampling, grid, noise_for, sample, sample_latents
+from bench.sampler import Sampling, for_sampling, grid, noise_for, sample, sample_latents
 from bench.schedule import from_scheduler
 
 PROMPTS = ["a dog", "a red car", "a dog on the beach"]
@@ -102,3 +102,13 @@ def test_grid_lays_pictures_in_rows(n, columns, size):
     if n == 5:
         assert sheet.getpixel((8, 0)) == (255, 255, 255)
         assert sheet.getpixel((0, 0)) == (0, 0, 0)
+
+
+def test_the_layout_for_sampling_changes_no_picture_and_not_the_base(toy_base):
+    noise = noise_for(toy_base, 2, "x")
+    laid = for_sampling(toy_base)
+    weight = toy_base.net.denoiser.conv_in.weight
+    assert weight.is_contiguous()
+    assert not laid.net.denoiser.conv_in.weight.is_contiguous()
+    mine, plain = (sample_latents(b, ["a robot", "a dog"], noise, Sampling(3)) for b in (laid, toy_base))
+    assert torch.allclose(mine, plain, atol=1e-4)

@@ -9,8 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import random
-import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -18,8 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.arena import STEPS, Arena, arena, fresh, train, trained
+from bench.arena import STEPS, Arena, arena, base, fresh, start, train, trained
+from bench.config import LitmusError
 from bench.method import Method, Network, attached, figures, load_file, load_state, state
+from bench.packing import packing_fault
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,9 @@ class Result:
     ok: bool
     message: str
     method: str = ""
+
+
+SIDES = {"denoiser": {"denoiser"}, "text": {"text"}, "both": {"denoiser", "text"}}
 
 
 def _same(a: Tensor, b: Tensor) -> bool:
@@ -57,6 +61,7 @@ def declares_itself(method: Method, place: Arena) -> None:
         fits = len(entry) == 3 and entry[2] in ("log", "linear") and entry[0] < entry[1]
         assert fits, f'space[{key!r}] must be (low, high, "log" or "linear"), not {entry}'
     assert method.size_field in (None, *names), f"size_field is {method.size_field!r}, which is no hyperparameter"
+    assert method.side in SIDES, f"side is one of {', '.join(SIDES)}, not {method.side!r}"
     if method.trains:
         assert method.lr > 0, f"lr must be above 0, not {method.lr}"
 
@@ -64,36 +69,55 @@ def declares_itself(method: Method, place: Arena) -> None:
 @torch.no_grad()
 def starts_at_base(method: Method, place: Arena) -> None:
     """Attached and untrained it computes what the base computes, or says exact_start = False and does not."""
-    mine, base = place.run(fresh(method, place)), place.run(place.make())
+    _judge_start(method, place.run(start(method, place)), place.run(base(place)))
+
+
+def _judge_start(method: Method, mine: Tensor, plain: Tensor) -> None:
     if method.exact_start:
-        assert _same(mine, base), f"the start is not the base: {_gap(mine, base)}; say exact_start = False if so meant"
+        assert _same(mine, plain), f"the start is not the base: {_gap(mine, plain)}; say exact_start = False if so meant"
     else:
-        assert not _same(mine, base), "exact_start = False, yet the start is the base: leave the declaration out"
+        assert not _same(mine, plain), "exact_start = False, yet the start is the base: leave the declaration out"
 
 
 def counts_by_formula(method: Method, place: Arena) -> None:
-    """`count` says what `attach` makes trainable, on the meta device too, and grows with the size."""
-    sizes = [method]
-    if method.size_field:
-        sizes.append(replace(method, **{method.size_field: 2 * getattr(method, method.size_field)}))
-    for one in sizes:
-        seen = sum(p.numel() for p in state(fresh(one, place)).values())
-        with torch.device("meta"):
-            said = one.count(place.make())
-        assert said == seen, f"count says {said:,} scalars, attach makes {seen:,} trainable ({one})"
+    """`count` says what `attach` makes trainable, on the meta device too, and changes with the size."""
+    sizes = [method, *_another_size(method, place)]
+    with torch.device("meta"):
+        bare = place.make()
+    said = [one.count(bare) for one in sizes]
+    for one, count in zip(sizes, said, strict=True):
+        seen = sum(p.numel() for p in state(start(one, place) if one is method else fresh(one, place)).values())
+        assert count == seen, f"count says {count:,} scalars, attach makes {seen:,} trainable ({one})"
         assert (seen > 0) == method.trains, f"{seen:,} scalars are trainable, yet trains = {method.trains}"
-    if len(sizes) == 2:
-        small, large = (one.count(place.make()) for one in sizes)
-        assert small < large, f"count does not grow with {method.size_field}, though size_field says so"
+    if method.size_field:
+        assert len(set(said)) == 2, f"count does not change with {method.size_field}, though size_field says so"
+
+
+def _another_size(method: Method, place: Arena) -> list[Method]:
+    """`method` with twice its size, or half of it where that cannot be; nothing without a size."""
+    field = method.size_field
+    size = getattr(method, field) if field else None
+    reasons = []
+    for other in [] if size is None else [2 * size, size // 2 if isinstance(size, int) else size / 2]:
+        try:
+            one = replace(method, **{field: other})  # type: ignore[arg-type]
+            if one.count(base(place)) != method.count(base(place)):
+                return [one]
+            reasons.append(f"with {field} = {other} it is the same")
+        except LitmusError as error:
+            reasons.append(str(error))
+    assert not field or size is None, f"count does not change with {field}, though size_field says so: {reasons}"
+    return []
 
 
 def trains_only_its_own(method: Method, place: Arena) -> None:
     """Training moves every trainable tensor and no other, buffers included."""
-    start = fresh(method, place)
-    net = copy.deepcopy(start)
-    train(method, place, net)
-    own = set(state(start))
-    tensors = dict(start.named_parameters()) | dict(start.named_buffers())
+    before, net = start(method, place), trained(method, place)
+    own = set(state(before))
+    parts = {key.split(".")[0] for key in own}
+    if method.trains:
+        assert parts == SIDES[method.side], f"side = {method.side!r}, yet what is trainable lies in {_some(parts)}"
+    tensors = dict(before.named_parameters()) | dict(before.named_buffers())
     moved = {k for k, p in (*net.named_parameters(), *net.named_buffers()) if k in tensors and not p.equal(tensors[k])}
     assert not moved - own, f"training moved what is not trainable: {_some(moved - own)}"
     assert not own - moved, f"trainable, but training never moved it: {_some(own - moved)}"
@@ -105,10 +129,10 @@ def trains_only_its_own(method: Method, place: Arena) -> None:
 def learns(method: Method, place: Arena) -> None:
     """A few steps at its own learning rate lower the loss."""
     if not method.trains:
-        assert not state(fresh(method, place)), "trains = False, yet something requires grad"
+        assert not state(start(method, place)), "trains = False, yet something requires grad"
         return
     with torch.no_grad():
-        before, after = (place.loss(net).item() for net in (fresh(method, place), trained(method, place)))
+        before, after = (place.loss(net).item() for net in (start(method, place), trained(method, place)))
     assert math.isfinite(after), f"the loss is {after} after {STEPS} steps at lr {method.lr:g}"
     assert after < before, f"{STEPS} steps at lr {method.lr:g} take the loss from {before:.5g} to {after:.5g}"
 
@@ -116,25 +140,49 @@ def learns(method: Method, place: Arena) -> None:
 @torch.no_grad()
 def survives_disk(method: Method, place: Arena) -> None:
     """What is trainable, written as safetensors and read into a network attached under another seed, is the whole."""
-    from safetensors.torch import load_file as read
-    from safetensors.torch import save_file
+    _survives(method, place, trained(method, place))
 
-    net = trained(method, place)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "state.safetensors"
-        save_file({k: v.contiguous() for k, v in state(net).items()}, path)
-        back = fresh(method, place, seed=1)
-        load_state(back, read(path))
+
+@torch.no_grad()
+def _survives(method: Method, place: Arena, net: Network) -> None:
+    from safetensors.torch import load, save
+
+    back = fresh(method, place, seed=1)
+    load_state(back, load(save({k: v.contiguous() for k, v in state(net).items()})))
     a, b = place.run(net), place.run(back)
     assert _same(a, b), f"read back under another seed, {_gap(a, b)}: something random is frozen and not saved"
+
+
+def starts_from_data(method: Method, place: Arena) -> None:
+    """With needs_data: the start from batches keeps every promise of the other, and is not the same."""
+    if not method.needs_data:
+        assert type(method).attach_data is Method.attach_data, "it has attach_data, yet needs_data = False"
+        return
+    net = fresh(method, place, data=True)
+    twin = fresh(method, place, data=True)
+    mine, plain = state(net), state(start(method, place))
+    shapes = {k: p.shape for k, p in mine.items()}
+    assert shapes == {k: p.shape for k, p in plain.items()}, "attach_data trains other tensors than attach"
+    assert not all(p.equal(plain[k]) for k, p in mine.items()), "the start from data is the start without: no use of it"
+    assert all(p.equal(state(twin)[k]) for k, p in mine.items()), "the same rng and batches give two starts"
+    left = {k for k, p in net.named_parameters() if p.grad is not None}
+    assert not left, f"attach_data leaves gradients behind: {_some(left)}"
+    with torch.no_grad():
+        _judge_start(method, place.run(net), place.run(base(place)))
+        before = place.loss(net).item()
+    train(method, place, net)
+    with torch.no_grad():
+        after = place.loss(net).item()
+    assert after < before, f"from data, {STEPS} steps at lr {method.lr:g} take the loss from {before:.5g} to {after:.5g}"
+    _survives(method, place, net)
 
 
 @torch.no_grad()
 def merges_into_base(method: Method, place: Arena) -> None:
     """Merged, the base alone holds it all: same names, same shapes, same output; or it says mergeable = False."""
     net = trained(method, place)
-    base = place.make()
-    shapes = {k: v.shape for k, v in base.state_dict().items()}
+    other = place.make()
+    shapes = {k: v.shape for k, v in other.state_dict().items()}
     if not method.mergeable:
         extra = net.state_dict().keys() != shapes.keys()
         assert extra, "mergeable = False, yet every tensor is the base's own: leave the declaration out"
@@ -146,9 +194,9 @@ def merges_into_base(method: Method, place: Arena) -> None:
     got = {k: v.shape for k, v in flat.state_dict().items()}
     odd = {k for k in got.keys() | shapes.keys() if got.get(k) != shapes.get(k)}
     assert not odd, f"after merge, names or shapes are not the base's: {_some(odd)}"
-    base.load_state_dict(flat.state_dict())
-    for name, other in (("merged", flat), ("merged, in a base of its own", base)):
-        assert _same(place.run(other), before), f"{name}, {_gap(place.run(other), before)}"
+    other.load_state_dict(flat.state_dict())
+    for name, one in (("merged", flat), ("merged, in a base of its own", other)):
+        assert _same(place.run(one), before), f"{name}, {_gap(place.run(one), before)}"
 
 
 def repeats(method: Method, place: Arena) -> None:
@@ -196,11 +244,22 @@ def copies(method: Method, place: Arena) -> None:
     assert alone, "training a deep copy reaches the original: something in the copy still points there"
 
 
+def packs(method: Method, place: Arena) -> None:
+    """Two seeds' tensors, stacked and under vmap, get the gradients that each gets alone; or it says packable = False."""
+    if not method.trains:
+        return
+    fault = packing_fault(start(method, place), place.loss)
+    if method.packable:
+        assert not fault, f"two seeds do not pack: {fault}; say packable = False if it cannot be mended"
+    else:
+        assert fault, "packable = False, yet two seeds pack: leave the declaration out"
+
+
 def works_checkpointed(method: Method, place: Arena) -> None:
     """Gradient checkpointing changes memory, not gradients."""
-    net = trained(method, place)
-    if not method.trains or not getattr(net.denoiser, "_supports_gradient_checkpointing", False):
+    if not method.trains or not getattr(base(place).denoiser, "_supports_gradient_checkpointing", False):
         return
+    net = copy.deepcopy(trained(method, place))
     grads = []
     net.train()
     for switch in ("disable_gradient_checkpointing", "enable_gradient_checkpointing"):
@@ -259,20 +318,36 @@ ALL: tuple[Check, ...] = (
     trains_only_its_own,
     learns,
     survives_disk,
+    starts_from_data,
     merges_into_base,
     repeats,
     leaves_global_streams_alone,
     copies,
+    packs,
     works_checkpointed,
     works_in_bf16,
     figures_agree,
 )
+# What hangs on the architecture, and is asked again on a second one.
+ELSEWHERE: tuple[Check, ...] = (
+    starts_at_base,
+    counts_by_formula,
+    trains_only_its_own,
+    learns,
+    survives_disk,
+    merges_into_base,
+    packs,
+    works_checkpointed,
+    works_in_bf16,
+)
 
 
-def examine(method: Method, make_net: Callable[[], Network] | None = None) -> list[Result]:
+def examine(
+    method: Method, make_net: Callable[[], Network] | None = None, checks: Sequence[Check] | None = None
+) -> list[Result]:
     """Every check on `method`, none skipped because another failed."""
-    place = arena(make_net)
-    return [attempt(check, method, place) for check in ALL]
+    place = arena(make_net, text=method.side != "denoiser")
+    return [attempt(check, method, place) for check in (ALL if checks is None else checks)]
 
 
 def attempt(check: Check, method: Method, place: Arena) -> Result:

@@ -34,7 +34,7 @@ class Arena:
     context: Tensor
     target: Tensor
     ids: Tensor | None = None
-    kept: dict[Any, Network] = field(default_factory=dict, repr=False, compare=False)
+    kept: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def run(self, net: Network) -> Tensor:
         context = self.context if self.ids is None else net.encode(self.ids)
@@ -123,12 +123,26 @@ def base(place: Arena) -> Network:
     return _shared("base", None, place, place.make)
 
 
+@torch.enable_grad()
+def idle(place: Arena) -> set[str]:
+    """Modules of the untouched network whose own tensors all get no gradient: no method can train what they do.
+
+    SD 3's last block asks the text's queries for an answer that nobody reads.
+    """
+    if "idle" not in place.kept:
+        net = place.make().requires_grad_(True)
+        place.loss(net).backward()
+        parts = {path: list(m.parameters(recurse=False)) for path, m in net.named_modules()}
+        still = {path: all(p.grad is None or not p.grad.any() for p in own) for path, own in parts.items() if own}
+        place.kept["idle"] = {path for path, yes in still.items() if yes}
+    return place.kept["idle"]
+
+
 def _shared(what: str, method: Method | None, place: Arena, make: Callable[[], Network]) -> Network:
     owner = (type(method), repr(method))
-    if method is not None and any(key[1] not in (owner, None) for key in place.kept):
-        for key in [key for key in place.kept if key[0] != "base"]:
-            del place.kept[key]
     key = (what, owner if method is not None else None)
+    for other in [k for k in place.kept if method is not None and isinstance(k, tuple) and k[1] not in (owner, None)]:
+        del place.kept[other]
     if key not in place.kept:
         place.kept[key] = make()
     return place.kept[key]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.arena import STEPS, Arena, arena, base, fresh, start, train, trained
+from bench.arena import STEPS, Arena, arena, base, fresh, idle, start, train, trained
 from bench.config import LitmusError
 from bench.method import Method, Network, attached, figures, load_file, load_state, state
-from bench.packing import packing_fault
+from bench.running_checks import copies, gap, packs, same, some, works_checkpointed, works_in_bf16
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,6 @@ class Result:
 
 
 SIDES = {"denoiser": {"denoiser"}, "text": {"text"}, "both": {"denoiser", "text"}}
-
-
-def _same(a: Tensor, b: Tensor) -> bool:
-    return torch.allclose(a, b, rtol=1e-4, atol=1e-5)
-
-
-def _gap(a: Tensor, b: Tensor) -> str:
-    return f"the outputs differ by up to {(a - b).abs().max().item():.2g}"
 
 
 def declares_itself(method: Method, place: Arena) -> None:
@@ -74,34 +66,38 @@ def starts_at_base(method: Method, place: Arena) -> None:
 
 def _judge_start(method: Method, mine: Tensor, plain: Tensor) -> None:
     if method.exact_start:
-        assert _same(mine, plain), f"the start is not the base: {_gap(mine, plain)}; say exact_start = False if so meant"
+        assert same(mine, plain), f"the start is not the base: {gap(mine, plain)}; say exact_start = False if so meant"
     else:
-        assert not _same(mine, plain), "exact_start = False, yet the start is the base: leave the declaration out"
+        assert not same(mine, plain), "exact_start = False, yet the start is the base: leave the declaration out"
 
 
 def counts_by_formula(method: Method, place: Arena) -> None:
     """`count` says what `attach` makes trainable, on the meta device too, and changes with the size."""
-    sizes = [method, *_another_size(method, place)]
     with torch.device("meta"):
         bare = place.make()
-    said = [one.count(bare) for one in sizes]
-    for one, count in zip(sizes, said, strict=True):
+
+    def judge(one: Method) -> int:
+        count = one.count(bare)
         seen = sum(p.numel() for p in state(start(one, place) if one is method else fresh(one, place)).values())
         assert count == seen, f"count says {count:,} scalars, attach makes {seen:,} trainable ({one})"
         assert (seen > 0) == method.trains, f"{seen:,} scalars are trainable, yet trains = {method.trains}"
-    if method.size_field:
-        assert len(set(said)) == 2, f"count does not change with {method.size_field}, though size_field says so"
+        return count
+
+    judge(method)
+    for other in _another_size(method, place):
+        judge(other)
 
 
 def _another_size(method: Method, place: Arena) -> list[Method]:
     """`method` with twice its size, or half of it where that cannot be; nothing without a size."""
     field = method.size_field
     size = getattr(method, field) if field else None
+    mine = method.count(base(place))
     reasons = []
     for other in [] if size is None else [2 * size, size // 2 if isinstance(size, int) else size / 2]:
         try:
             one = replace(method, **{field: other})  # type: ignore[arg-type]
-            if one.count(base(place)) != method.count(base(place)):
+            if one.count(base(place)) != mine:
                 return [one]
             reasons.append(f"with {field} = {other} it is the same")
         except LitmusError as error:
@@ -116,11 +112,12 @@ def trains_only_its_own(method: Method, place: Arena) -> None:
     own = set(state(before))
     parts = {key.split(".")[0] for key in own}
     if method.trains:
-        assert parts == SIDES[method.side], f"side = {method.side!r}, yet what is trainable lies in {_some(parts)}"
+        assert parts == SIDES[method.side], f"side = {method.side!r}, yet what is trainable lies in {some(parts)}"
     tensors = dict(before.named_parameters()) | dict(before.named_buffers())
     moved = {k for k, p in (*net.named_parameters(), *net.named_buffers()) if k in tensors and not p.equal(tensors[k])}
-    assert not moved - own, f"training moved what is not trainable: {_some(moved - own)}"
-    assert not own - moved, f"trainable, but training never moved it: {_some(own - moved)}"
+    assert not moved - own, f"training moved what is not trainable: {some(moved - own)}"
+    lame = {key for key in own - moved if not any(key.startswith(f"{path}.") for path in idle(place))}
+    assert not lame, f"trainable, but training never moved it: {some(lame)}"
     optimised = {id(p) for group in method.groups(net, method.lr) for p in group["params"]}
     named = {id(p): k for k, p in net.named_parameters() if p.requires_grad}
     assert optimised == set(named), f"groups() and requires_grad disagree on {len(optimised ^ set(named))} tensors"
@@ -150,7 +147,7 @@ def _survives(method: Method, place: Arena, net: Network) -> None:
     back = fresh(method, place, seed=1)
     load_state(back, load(save({k: v.contiguous() for k, v in state(net).items()})))
     a, b = place.run(net), place.run(back)
-    assert _same(a, b), f"read back under another seed, {_gap(a, b)}: something random is frozen and not saved"
+    assert same(a, b), f"read back under another seed, {gap(a, b)}: something random is frozen and not saved"
 
 
 def starts_from_data(method: Method, place: Arena) -> None:
@@ -166,14 +163,16 @@ def starts_from_data(method: Method, place: Arena) -> None:
     assert not all(p.equal(plain[k]) for k, p in mine.items()), "the start from data is the start without: no use of it"
     assert all(p.equal(state(twin)[k]) for k, p in mine.items()), "the same rng and batches give two starts"
     left = {k for k, p in net.named_parameters() if p.grad is not None}
-    assert not left, f"attach_data leaves gradients behind: {_some(left)}"
+    assert not left, f"attach_data leaves gradients behind: {some(left)}"
     with torch.no_grad():
         _judge_start(method, place.run(net), place.run(base(place)))
         before = place.loss(net).item()
     train(method, place, net)
     with torch.no_grad():
         after = place.loss(net).item()
-    assert after < before, f"from data, {STEPS} steps at lr {method.lr:g} take the loss from {before:.5g} to {after:.5g}"
+    assert after < before, (
+        f"from data, {STEPS} steps at lr {method.lr:g} take the loss from {before:.5g} to {after:.5g}"
+    )
     _survives(method, place, net)
 
 
@@ -193,10 +192,10 @@ def merges_into_base(method: Method, place: Arena) -> None:
         method.merge(flat)
     got = {k: v.shape for k, v in flat.state_dict().items()}
     odd = {k for k in got.keys() | shapes.keys() if got.get(k) != shapes.get(k)}
-    assert not odd, f"after merge, names or shapes are not the base's: {_some(odd)}"
+    assert not odd, f"after merge, names or shapes are not the base's: {some(odd)}"
     other.load_state_dict(flat.state_dict())
     for name, one in (("merged", flat), ("merged, in a base of its own", other)):
-        assert _same(place.run(one), before), f"{name}, {_gap(place.run(one), before)}"
+        assert same(place.run(one), before), f"{name}, {gap(place.run(one), before)}"
 
 
 def repeats(method: Method, place: Arena) -> None:
@@ -207,7 +206,7 @@ def repeats(method: Method, place: Arena) -> None:
             torch.manual_seed(i)
             starts.append(state(fresh(method, place, seed=3)))
     odd = {k for k in starts[0] if not starts[0][k].equal(starts[1][k])}
-    assert not odd, f"drawn from a global stream instead of rng: {_some(odd)}"
+    assert not odd, f"drawn from a global stream instead of rng: {some(odd)}"
 
 
 def leaves_global_streams_alone(method: Method, place: Arena) -> None:
@@ -230,66 +229,6 @@ def _streams() -> list[tuple[str, object]]:
     ]
 
 
-def copies(method: Method, place: Arena) -> None:
-    """A deep copy computes the same, and training it leaves the original as it was."""
-    net = fresh(method, place)
-    with torch.no_grad():
-        before = place.run(net)
-    twin = copy.deepcopy(net)
-    with torch.no_grad():
-        assert _same(place.run(twin), before), "a deep copy computes something else"
-    train(method, place, twin, steps=2)
-    with torch.no_grad():
-        alone = _same(place.run(net), before) and all(p.grad is None for p in net.parameters())
-    assert alone, "training a deep copy reaches the original: something in the copy still points there"
-
-
-def packs(method: Method, place: Arena) -> None:
-    """Two seeds' tensors, stacked and under vmap, get the gradients that each gets alone; or it says packable = False."""
-    if not method.trains:
-        return
-    fault = packing_fault(start(method, place), place.loss)
-    if method.packable:
-        assert not fault, f"two seeds do not pack: {fault}; say packable = False if it cannot be mended"
-    else:
-        assert fault, "packable = False, yet two seeds pack: leave the declaration out"
-
-
-def works_checkpointed(method: Method, place: Arena) -> None:
-    """Gradient checkpointing changes memory, not gradients."""
-    if not method.trains or not getattr(base(place).denoiser, "_supports_gradient_checkpointing", False):
-        return
-    net = copy.deepcopy(trained(method, place))
-    grads = []
-    net.train()
-    for switch in ("disable_gradient_checkpointing", "enable_gradient_checkpointing"):
-        getattr(net.denoiser, switch)()
-        net.zero_grad(set_to_none=True)
-        place.loss(net).backward()
-        grads.append({k: p.grad.clone() for k, p in net.named_parameters() if p.grad is not None})
-    odd = {k for k in grads[0] if k not in grads[1] or not _same(grads[0][k], grads[1][k])}
-    assert not odd, f"under gradient checkpointing the gradient differs: {_some(odd)}"
-
-
-def works_in_bf16(method: Method, place: Arena) -> None:
-    """A base in bfloat16, and a base in float32 under autocast, give finite outputs and gradients."""
-    for how in ("bfloat16", "autocast"):
-        net = place.make()
-        if how == "bfloat16":
-            net.to(torch.bfloat16)
-            place = replace(place, x=place.x.bfloat16(), context=place.context.bfloat16())
-        else:
-            place = replace(place, x=place.x.float(), context=place.context.float())
-        attached(method, net, torch.Generator().manual_seed(0))
-        with torch.autocast("cpu", torch.bfloat16, enabled=how == "autocast"):
-            loss = place.loss(net)
-        assert loss.isfinite(), f"the loss under {how} is {loss.item()}"
-        if method.trains:
-            loss.backward()
-            bad = {k for k, p in net.named_parameters() if p.requires_grad and not _finite(p.grad)}
-            assert not bad, f"no finite gradient under {how}: {_some(bad)}"
-
-
 def figures_agree(method: Method, place: Arena) -> None:
     """The four counts fit together and with `count`, on the meta device."""
     with torch.device("meta"):
@@ -298,15 +237,6 @@ def figures_agree(method: Method, place: Arena) -> None:
     assert said.trainable == method.count(net) == said.stored, f"{said} against count {method.count(net):,}"
     assert 0 <= said.buffers <= said.active, f"buffers are part of what is active: {said}"
     assert said.active > 0 or method.mergeable, "nothing is added to the base, so it is merged: drop mergeable = False"
-
-
-def _finite(grad: Tensor | None) -> bool:
-    return grad is not None and bool(grad.isfinite().all())
-
-
-def _some(names: Iterable[str]) -> str:
-    shown = sorted(names)
-    return ", ".join(shown[:3]) + (f" and {len(shown) - 3} more" if len(shown) > 3 else "")
 
 
 Check = Callable[[Method, Arena], None]
@@ -358,6 +288,23 @@ def attempt(check: Check, method: Method, place: Arena) -> Result:
         text = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
         return Result(check.__name__, False, " ".join(text.split()), method.name)
     return Result(check.__name__, True, "", method.name)
+
+
+def refusal(method: Method, make_net: Callable[[], Network]) -> str | None:
+    """Why `method` has no place in the networks of `make_net`, in its own words; None when it has one.
+
+    AssertionError when `count` and `attach` disagree on it.
+    """
+    reasons: list[str | None] = []
+    for ask in (lambda net: method.count(net), lambda net: attached(method, net, torch.Generator())):
+        try:
+            ask(make_net())
+            reasons.append(None)
+        except LitmusError as error:
+            reasons.append(str(error))
+    said, done = reasons
+    assert (said is None) == (done is None), f"count says {said or 'yes'}, attach says {done or 'yes'}"
+    return said
 
 
 def check_method(method: Method, make_net: Callable[[], Network] | None = None) -> None:

@@ -117,7 +117,7 @@ def _tuned(
     tuned = base.fork()
     clock = time.perf_counter()
     tuned.net.trigger = base.trigger(task.identifier)
-    losses = calibration(tuned, task, run.seed, train.batch if train else 1) if method.needs_data else []
+    losses = calibration(tuned, task, run.seed, run.train.batch) if method.needs_data and run.train else []
     attached(method, tuned.net, rng("init", run.seed), losses)
     cost.seconds_attach = time.perf_counter() - clock
     train = run.train

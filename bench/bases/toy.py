@@ -53,7 +53,7 @@ def toy_network(seed: int = 0) -> Network:
 
 
 def toy_text(seed: int = 0) -> nn.Module:
-    """A text encoder for ids (B, LENGTH) of `toy_tokenizer` -> states (B, LENGTH, WIDTH), random, frozen, in eval mode."""
+    """A text encoder for ids (B, LENGTH) of `toy_tokenizer` -> states (B, LENGTH, WIDTH), random and frozen."""
     from transformers import CLIPTextConfig, CLIPTextModel
 
     tokens = toy_tokenizer()

@@ -31,7 +31,8 @@ def _pixart() -> nn.Module:
     from diffusers import PixArtTransformer2DModel
 
     return PixArtTransformer2DModel(
-        **SHAPE, sample_size=8, patch_size=2, in_channels=4, out_channels=8, num_layers=2, cross_attention_dim=16,
+        attention_head_dim=8, num_attention_heads=3,  # a stream of 24: three parts of it tell the picture's size
+        sample_size=8, patch_size=2, in_channels=4, out_channels=8, num_layers=2, cross_attention_dim=24,
         caption_channels=WIDTH, use_additional_conditions=True, norm_num_groups=1,
     )  # fmt: skip
 

@@ -16,7 +16,19 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # A module imports its own layer and those below (docs of the layers: README). The longest prefix wins.
 LAYER = {
-    **dict.fromkeys(["bench.config", "bench.method", "bench.rng", "bench.sites", "bench.spec"], 0),
+    **dict.fromkeys(
+        [
+            "bench.budget",
+            "bench.config",
+            "bench.denoisers",
+            "bench.forwards",
+            "bench.method",
+            "bench.rng",
+            "bench.sites",
+        ],
+        0,
+    ),
+    **dict.fromkeys(["bench.spec"], 0),
     **dict.fromkeys(
         [
             "bench.arena",
@@ -26,13 +38,18 @@ LAYER = {
             "bench.extractors",
             "bench.metrics",
             "bench.objectives",
+            "bench.packing",
+            "bench.params",
+            "bench.running_checks",
             "bench.schedule",
             "bench.tasks",
             "bench.world",
         ],
         1,
     ),
-    **dict.fromkeys(["bench.block", "bench.evaluator", "bench.sampler", "bench.trainer", "bench.world.card"], 2),
+    **dict.fromkeys(
+        ["bench.block", "bench.calibration", "bench.evaluator", "bench.sampler", "bench.trainer", "bench.world.card"], 2
+    ),
     **dict.fromkeys(
         [
             "bench.board",

@@ -7,6 +7,7 @@ A role is
   attn1, attn2, ff; attn for both; attn.to_v ...  all of them, or one layer of both
   linear conv norm bias                           every Linear, every Conv2d, every affine norm, everything with a bias
   block resblock                                  whole transformer blocks, whole residual blocks
+  .to_q .proj_in ...                              every Linear and Conv2d whose path ends so: a layer by its own name
 or several with a plus: "attn+ff". A new architecture is one more entry in BLOCKS.
 
 The ten positions that a bypass can read from or write to are those of Xiang, Bao, Li, Su, Zhu, "A Closer Look at
@@ -83,6 +84,9 @@ def sites(net: nn.Module, role: str, optional: bool = False) -> dict[str, Any]:
 
 
 def _paths(part: nn.Module, role: str) -> Iterator[str]:
+    if role.startswith("."):
+        yield from (path for path, m in part.named_modules() if f".{path}".endswith(role) and _is(m, "weighted"))
+        return
     wanted = {r for r in ROLES if _covers(role, r)}
     if not wanted and role not in KINDS and role not in POSITIONS:
         raise LitmusError(nearest(role, [*ROLES, "attn", "attn1", "attn2", "ff", *KINDS, *POSITIONS], "role"))
@@ -106,6 +110,8 @@ def _is(module: nn.Module, kind: str) -> bool:
     match kind:
         case "linear":
             return isinstance(module, nn.Linear)
+        case "weighted":
+            return isinstance(module, nn.Linear | nn.Conv2d)
         case "conv":
             return isinstance(module, nn.Conv2d)
         case "norm":  # by name, since diffusers has norms of its own; AdaLayerNorm and the like hold a Linear instead

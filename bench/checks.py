@@ -89,21 +89,26 @@ def counts_by_formula(method: Method, place: Arena) -> None:
 
 
 def _another_size(method: Method, place: Arena) -> list[Method]:
-    """`method` with twice its size, or half of it where that cannot be; nothing without a size."""
+    """`method` with twice its size, or half of it, and so on down, until the count is another; nothing without a size."""
     field = method.size_field
-    size = getattr(method, field) if field else None
+    if field is None or not (size := getattr(method, field)):
+        return []
     mine = method.count(base(place))
+    smaller = [size // 2**i if isinstance(size, int) else size / 2**i for i in range(1, 12)]
     reasons = []
-    for other in [] if size is None else [2 * size, size // 2 if isinstance(size, int) else size / 2]:
+    for other in [2 * size, *filter(None, smaller)]:
         try:
-            one = replace(method, **{field: other})  # type: ignore[arg-type]
+            one = replace(method, **{field: other})
             if one.count(base(place)) != mine:
                 return [one]
             reasons.append(f"with {field} = {other} it is the same")
         except LitmusError as error:
             reasons.append(str(error))
-    assert not field or size is None, f"count does not change with {field}, though size_field says so: {reasons}"
-    return []
+    raise AssertionError(f"count does not change with {field}, though size_field says so: {_few(reasons)}")
+
+
+def _few(reasons: list[str]) -> str:
+    return "; ".join(dict.fromkeys(reasons[:2]))
 
 
 def trains_only_its_own(method: Method, place: Arena) -> None:

@@ -24,6 +24,8 @@ _guard()
 
 import typer  # noqa: E402  the guard speaks first
 
+from bench import cli_lists  # noqa: E402
+from bench.cli import method_names, print_table, say  # noqa: E402
 from bench.config import LitmusError  # noqa: E402
 from bench.world.cli import pocket, world  # noqa: E402
 
@@ -41,37 +43,7 @@ app.add_typer(world, name="world")
 app.add_typer(pocket, name="pocket")
 
 
-def _print_table(header: list[str], rows: list[list[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in header:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*map(Text, row))
-    console = Console()
-    if not console.is_terminal:  # a pipe or a file has no width to fit into
-        console.width = 1000
-    console.print(table)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
 # --- names for shell completion: cheap, so without torch ----------------------------------------------------------
-
-
-def _method_names() -> list[str]:
-    from importlib.metadata import entry_points
-    from importlib.util import find_spec
-
-    spec = find_spec("methods")
-    places = (spec.submodule_search_locations or []) if spec else []
-    files = [file.stem for place in places for file in Path(place).glob("[a-z]*.py")]
-    return sorted(set(files) | {entry.name for entry in entry_points(group="litmus.methods")})
 
 
 def _protocol_names() -> list[str]:
@@ -128,17 +100,17 @@ def _planned(protocol: Any, folder: Path | None, workers: int | None, retry: boo
         protocol = protocol.model_copy(update={"limits": limits})
     planned = board.plan(protocol, folder, retry)
     for note in planned.notes:
-        _say(f"note: {note}")
-    _say(planned.headline())
+        say(f"note: {note}")
+    say(planned.headline())
     return planned
 
 
 def _finish(failed: list[str]) -> None:
     """Exit code 1 with one line per failed run."""
     for line in failed[:20]:
-        _say(line)
+        say(line)
     if len(failed) > 20:
-        _say(f"... and {len(failed) - 20} more")
+        say(f"... and {len(failed) - 20} more")
     if failed:
         raise typer.Exit(1)
 
@@ -155,8 +127,8 @@ def bench_(protocol: PROTOCOL, results: RESULTS = None, workers: WORKERS = None,
     from bench.config import load_protocol
 
     planned = _planned(load_protocol(protocol), results, workers, retry_failed)
-    records = board.run(planned, _say)
-    _say(board.summary(planned, records))
+    records = board.run(planned, say)
+    say(board.summary(planned, records))
     faults = _write_report(planned.folder)
     _finish(board.failures(records) + faults)
 
@@ -193,9 +165,9 @@ def plan(
     planned = _planned(load_protocol(protocol), results, None, False)
     if every:
         rows = [[key, planned.status(key), cell(run)] for key, run in planned.plan.items()]
-        _print_table(["key", "status", "run"], rows)
+        print_table(["key", "status", "run"], rows)
     else:
-        _print_table(["method", "lr", "objective", "tasks", "seeds", "runs", "done"], board.by_row(planned))
+        print_table(["method", "lr", "objective", "tasks", "seeds", "runs", "done"], board.by_row(planned))
 
 
 @app.command()
@@ -204,7 +176,7 @@ def run(
         list[str], typer.Option(help="folder:PATH, or a task's name (litmus tasks)", autocompletion=_task_names)
     ],
     method: Annotated[
-        list[str], typer.Option("--method", "-m", help="lora, lora[rank=8], ...", autocompletion=_method_names)
+        list[str], typer.Option("--method", "-m", help="lora, lora[rank=8], ...", autocompletion=method_names)
     ],
     identifier: Annotated[str | None, typer.Option(help="the rare word that names the concept in captions")] = None,
     class_word: Annotated[str | None, typer.Option(help="what the pictures show: dog, mug, ...")] = None,
@@ -252,9 +224,9 @@ def run(
         workers=workers,
     )
     planned = _planned(protocol, folder, workers, retry_failed)
-    records = board.run(planned, _say)
-    _print_table(*oneoff.scores(records))
-    _say(f"sample pictures and records: {folder / 'runs'}   tables and page: litmus report {folder}")
+    records = board.run(planned, say)
+    print_table(*oneoff.scores(records))
+    say(f"sample pictures and records: {folder / 'runs'}   tables and page: litmus report {folder}")
     _finish(board.failures(records))
 
 
@@ -271,10 +243,10 @@ def sweep(protocol: PROTOCOL, results: RESULTS = None, workers: WORKERS = None, 
     if rules.sweep is None:
         raise LitmusError(f"{rules.name} has no [sweep] table: litmus bench {protocol} runs it")
     planned = _planned(rules, results, workers, retry_failed)
-    records = board.run(planned, _say)
-    _say(board.summary(planned, records))
+    records = board.run(planned, say)
+    say(board.summary(planned, records))
     header, rows, rule = board.choices(list(records.values()))
-    _print_table(header, rows)
+    print_table(header, rows)
     print(f"rule: {rule}")
     _finish(board.failures(records, tolerated=("diverged",)))  # a rate that is too high is what a sweep looks for
 
@@ -295,95 +267,7 @@ def report(
     _finish(_write_report(folder))
 
 
-# --- lists --------------------------------------------------------------------------------------------------------
-
-
-@app.command()
-def methods(
-    name: Annotated[
-        str | None, typer.Argument(autocompletion=_method_names, help="one method, with its settings")
-    ] = None,
-) -> None:
-    """List the methods, or one method's hyperparameters.
-
-    Examples: `litmus methods` · `litmus methods lora`
-    """
-    from bench.config import nearest
-    from bench.method import METHODS, load_plugins
-
-    load_plugins()
-    if name is None:
-        _print_table(
-            ["method", "learning rate", "size", "paper", "what it does"],
-            [
-                [key, f"{m.lr:g}" if m.trains else "", m.size_field or "", m.paper, _first(m)]
-                for key, m in METHODS.items()
-            ],
-        )
-        return
-    if name not in METHODS:
-        raise LitmusError(nearest(name, METHODS, "method"))
-    method = METHODS[name]
-    print(f"{name}: {_first(method)}\n{method.paper}\n")
-    _print_table(["setting", "default"], [[key, str(value)] for key, value in method().hyper().items()])
-
-
-def _first(thing: Any) -> str:
-    return (thing.__doc__ or "").strip().splitlines()[0] if thing.__doc__ else ""
-
-
-@app.command()
-def tasks(
-    split: Annotated[str | None, typer.Option(help="tuning, test or user")] = None,
-) -> None:
-    """List the tasks that are there. A folder of pictures is a task too: folder:PATH (see `litmus run --help`)."""
-    from bench.tasks import list_tasks
-
-    for name in list_tasks(split):
-        print(name)
-
-
-@app.command()
-def metrics() -> None:
-    """List the scores: what each measures, its range and which way is better."""
-    from bench.metrics import METRICS
-
-    _print_table(
-        ["metric", "better", "range", "what it measures"],
-        [
-            [m.name, "higher" if m.higher_is_better else "lower", f"{m.bounds[0]} to {m.bounds[1]}", m.definition]
-            for m in METRICS.values()
-        ],
-    )
-
-
-@app.command()
-def protocols() -> None:
-    """List the protocols that come with Litmus."""
-    from bench.config import load_protocol, protocol_names
-
-    found = [load_protocol(name) for name in protocol_names()]
-    _print_table(
-        ["protocol", "base", "tasks", "methods", "about"],
-        [[p.name, p.base, str(len(p.tasks)), str(len(p.methods)), p.title] for p in found],
-    )
-
-
-@app.command("check-method")
-def check_method(file: Annotated[Path, typer.Argument(help="a Python file with a registered method")]) -> None:
-    """Examine your own method file: the same checks that every method of Litmus must pass.
-
-    Example: `litmus check-method my_method.py`
-    """
-    from bench.checks import check_file
-
-    results = check_file(file)
-    _print_table(
-        ["", "method", "check", ""],
-        [["ok" if r.ok else "FAILED", r.method, r.name.replace("_", " "), r.message] for r in results],
-    )
-    if not all(r.ok for r in results):
-        raise typer.Exit(1)
+cli_lists.add_to(app)
 
 
 def main() -> None:
@@ -393,12 +277,12 @@ def main() -> None:
     try:
         app(prog_name="litmus")
     except LitmusError as error:
-        _say(f"error: {error}")
+        say(f"error: {error}")
         sys.exit(2)
     except OSError as error:
         if not no_space(error) and not isinstance(error, PermissionError):
             raise
-        _say(f"error: {(error.strerror or str(error)).lower()}: {error.filename or 'while writing'}")
+        say(f"error: {(error.strerror or str(error)).lower()}: {error.filename or 'while writing'}")
         sys.exit(2)
 
 

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bench.method import Method, Network, attached
+from bench.config import LitmusError
+from bench.denoisers import shapes
+from bench.method import Loss, Method, Network, attached
 from bench.rng import rng
 
 STEPS = 6  # of AdamW at the method's own rate: enough for a layer behind a zero layer to move
+TOKENS = 16  # of a prompt, or as many as the text side has places for
+TRIGGER = 5  # the token that stands for the concept, in every prompt of an arena with a text side
 
 
 @dataclass(frozen=True)
 class Arena:
     """Where a method is tried: a factory of one and the same frozen network, and what to feed it.
 
-    x, target (B, C, H, W); t (B,); context (B, L, D)
+    x, target (B, C, H, W); t (B,); context (B, L, D). With `ids` (B, L) the context is what the network's own text side
+    makes of them. `kept` holds the networks that checks share, of one method at a time.
     """
 
     make: Callable[[], Network]
@@ -28,37 +33,119 @@ class Arena:
     t: Tensor
     context: Tensor
     target: Tensor
+    ids: Tensor | None = None
+    kept: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def run(self, net: Network) -> Tensor:
-        return net(self.x, self.t, self.context)
+        context = self.context if self.ids is None else net.encode(self.ids)
+        return net(self.x, self.t, context)
 
     def loss(self, net: Network) -> Tensor:
         return (self.run(net).float() - self.target).square().mean()
 
+    def losses(self, n: int = 2) -> list[Loss]:
+        """`n` batches of their own, for methods that start from data."""
+        stream = rng("checks", "data")
+        batches = [replace(self, x=torch.randn(self.x.shape, generator=stream)) for _ in range(n)]
+        return [batch.loss for batch in batches]
 
-def arena(make_net: Callable[[], Network] | None = None) -> Arena:
+
+def arena(make_net: Callable[[], Network] | None = None, text: bool = False) -> Arena:
     """An Arena of `make_net` (the toy U-Net without it), with inputs in the shapes that its denoiser's config asks for.
 
-    `make_net` must give the same weights each time, and bare shapes under `torch.device("meta")`.
+    `make_net` must give the same weights each time, and bare shapes under `torch.device("meta")`. With `text`, prompts
+    go through the network's text side. Raises LitmusError where it has none.
     """
-    from bench.bases.toy import toy_network
-
-    build = make_net or toy_network
+    build = make_net or (_toy_with_text if text else _toy)
     built = build()
 
     def make() -> Network:  # a copy is made sooner than a network
-        return build() if torch.get_default_device().type == "meta" else copy.deepcopy(built)
+        net = build() if torch.get_default_device().type == "meta" else copy.deepcopy(built)
+        net.trigger = net.trigger or (TRIGGER,) * text
+        return net
 
-    config: Any = built.denoiser.config
-    channels, side, wide = config.in_channels, config.sample_size, config.cross_attention_dim
+    channels, side, wide = shapes(built.denoiser)
     stream = rng("checks")
     x, target = (torch.randn(2, channels, side, side, generator=stream) for _ in range(2))
-    return Arena(make, x, torch.tensor([1, 500]), torch.randn(2, 3, wide, generator=stream), target)
+    place = Arena(make, x, torch.tensor([1, 500]), torch.randn(2, 3, wide, generator=stream), target)
+    return replace(place, ids=_prompts(built, stream)) if text else place
 
 
-def fresh(method: Method, place: Arena, seed: int = 0) -> Network:
-    """A network with `method` attached and untrained."""
-    return attached(method, place.make(), torch.Generator().manual_seed(seed))
+def _prompts(net: Network, stream: torch.Generator) -> Tensor:
+    """Token ids (2, L), the network's trigger in both."""
+    if net.text is None:
+        raise LitmusError("this network has no text side: a method that trains it needs one to be tried on")
+    config: Any = net.text.config
+    length = min(config.max_position_embeddings, TOKENS)
+    ids = torch.randint(TRIGGER + 1, config.vocab_size - 2, (2, length), generator=stream)
+    for place, token in enumerate(net.trigger or (TRIGGER,), start=2):
+        ids[:, place] = token
+    return ids
+
+
+def _toy() -> Network:
+    from bench.bases.toy import toy_network
+
+    return toy_network()
+
+
+def _toy_with_text() -> Network:
+    from bench.bases.toy import toy_network, toy_text
+
+    net = toy_network()
+    net.text = toy_text()
+    return net
+
+
+def fresh(method: Method, place: Arena, seed: int = 0, data: bool = False) -> Network:
+    """A network with `method` attached and untrained, from batches with `data`; the caller's own."""
+    return attached(method, place.make(), torch.Generator().manual_seed(seed), place.losses() if data else ())
+
+
+def start(method: Method, place: Arena) -> Network:
+    """The same, shared between the checks of one method: to look at, or to copy."""
+    return _shared("start", method, place, lambda: fresh(method, place))
+
+
+def trained(method: Method, place: Arena) -> Network:
+    """A network with `method` attached and trained for STEPS steps, shared: to look at, or to copy."""
+
+    def make() -> Network:
+        net = fresh(method, place)  # not a copy: whether a method survives being copied is a check of its own
+        train(method, place, net)
+        return net
+
+    return _shared("trained", method, place, make)
+
+
+def base(place: Arena) -> Network:
+    """The untouched network, shared: to look at."""
+    return _shared("base", None, place, place.make)
+
+
+@torch.enable_grad()
+def idle(place: Arena) -> set[str]:
+    """Modules of the untouched network whose own tensors all get no gradient: no method can train what they do.
+
+    SD 3's last block asks the text's queries for an answer that nobody reads.
+    """
+    if "idle" not in place.kept:
+        net = place.make().requires_grad_(True)
+        place.loss(net).backward()
+        parts = {path: list(m.parameters(recurse=False)) for path, m in net.named_modules()}
+        still = {path: all(p.grad is None or not p.grad.any() for p in own) for path, own in parts.items() if own}
+        place.kept["idle"] = {path for path, yes in still.items() if yes}
+    return place.kept["idle"]
+
+
+def _shared(what: str, method: Method | None, place: Arena, make: Callable[[], Network]) -> Network:
+    owner = (type(method), repr(method))
+    key = (what, owner if method is not None else None)
+    for other in [k for k in place.kept if method is not None and isinstance(k, tuple) and k[1] not in (owner, None)]:
+        del place.kept[other]
+    if key not in place.kept:
+        place.kept[key] = make()
+    return place.kept[key]
 
 
 @torch.enable_grad()
@@ -74,10 +161,3 @@ def train(method: Method, place: Arena, net: Network, steps: int = STEPS) -> Non
         optimiser.step()
         method.step(net, i, steps)
     net.zero_grad(set_to_none=True)
-
-
-def trained(method: Method, place: Arena) -> Network:
-    """A network with `method` attached and trained for STEPS steps."""
-    net = fresh(method, place)
-    train(method, place, net)
-    return net

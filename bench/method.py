@@ -16,7 +16,7 @@ import traceback
 import types
 import typing
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from importlib.metadata import entry_points
@@ -26,13 +26,16 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import Tensor, nn
 
+from bench.budget import nearest_size
 from bench.config import LitmusError, nearest
+from bench.denoisers import predict
 from bench.rng import rng as stream
 from bench.spec import Value, label, parse_spec
 
 __all__ = [
-    "METHODS", "Figures", "LitmusError", "Method", "Network", "Value", "attached", "figures", "fit_budget", "label",
-    "load_file", "load_plugins", "load_state", "make", "parse_spec", "register", "source_digest", "state",
+    "METHODS", "Figures", "LitmusError", "Loss", "Method", "Network", "Value", "attached", "figures", "fit_budget",
+    "label", "load_file", "load_plugins", "load_state", "make", "parse_spec", "reach", "register", "source_digest",
+    "state",
 ]  # fmt: skip
 
 
@@ -41,15 +44,26 @@ class Network(nn.Module):
 
     denoiser: nn.Module
     text: nn.Module | None
+    trigger: tuple[int, ...]  # token ids of the task's identifier, for methods of the text side; () where no task is
 
-    def __init__(self, denoiser: nn.Module, text: nn.Module | None = None):
+    def __init__(self, denoiser: nn.Module, text: nn.Module | None = None, trigger: tuple[int, ...] = ()):
         super().__init__()
         self.denoiser = denoiser
         self.text = text
+        self.trigger = trigger
 
     def forward(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
         """The prediction (B, C, H, W) from `x` (B, C, H, W), `t` (B,) and the text states `context` (B, L, D)."""
-        return self.denoiser(x, t, encoder_hidden_states=context).sample
+        return predict(self.denoiser, x, t, context)
+
+    def encode(self, ids: Tensor) -> Tensor:
+        """Text states (B, L, D) of token ids (B, L), by the text side as it is now."""
+        if self.text is None:
+            raise LitmusError("this network has no text side: choose a base that has one")
+        return self.text(ids)[0]
+
+
+Loss = Callable[[Network], Tensor]  # the training loss of one batch, a scalar with a graph, for the network given
 
 
 @dataclass(frozen=True)
@@ -69,11 +83,23 @@ class Method:
     # Declarations that bench.checks tests in both directions. Where one hangs on a hyperparameter, write a property.
     exact_start: ClassVar[bool] = True  # attached and untrained, the network still computes what the base computes
     mergeable: ClassVar[bool] = True  # `merge` leaves the base's own names and shapes
+    packable: ClassVar[bool] = True  # vmap(grad) over the stacked tensors of two seeds gives each seed's own gradient
     trains: ClassVar[bool] = True  # False only for the frozen base as a row
+    # Facts for the tables, and for how the harness calls the method.
+    needs_data: ClassVar[bool] = False  # its start is computed from batches of the task: see attach_data
+    side: ClassVar[str] = "denoiser"  # what it trains: "denoiser", "text" or "both"
+    formula: ClassVar[str] = ""  # one line of plain text: "W' = W + (alpha / rank) B A"
 
     def attach(self, net: Network, rng: torch.Generator) -> None:
         """Make `net` trainable in this method's parameters only, in place. All chance comes from `rng` (on the CPU)."""
         raise NotImplementedError(f"{type(self).__name__} must say what it trains: write attach(self, net, rng)")
+
+    def attach_data(self, net: Network, rng: torch.Generator, losses: Sequence[Loss]) -> None:
+        """`attach` for a method with needs_data: each of `losses` is one batch of the task's training pictures.
+
+        `attach` itself then gives a start that needs no data, so that costs can be known without a task.
+        """
+        self.attach(net, rng)
 
     def count(self, net: Network) -> int:
         """Trainable scalars by the paper's formula, from the shapes of an untouched `net` (meta device allowed)."""
@@ -221,10 +247,13 @@ def source_digest(cls: type[Method]) -> str:
     return hashlib.sha256(source).hexdigest()[:16]
 
 
-def attached(method: Method, net: Network, rng: torch.Generator) -> Network:
-    """`net` itself, frozen and with `method` attached: how the harness calls `attach`."""
+def attached(method: Method, net: Network, rng: torch.Generator, losses: Sequence[Loss] = ()) -> Network:
+    """`net` itself, frozen and with `method` attached: how the harness calls `attach`, or `attach_data`."""
     net.requires_grad_(False)
-    method.attach(net, rng)
+    if method.needs_data and losses:
+        method.attach_data(net, rng, losses)
+    else:
+        method.attach(net, rng)
     return net
 
 
@@ -285,24 +314,29 @@ def _scalars(net: nn.Module) -> int:
 
 
 def fit_budget(method: Method, net: Network, scalars: int) -> Method:
-    """`method` with its size field (a whole number from 1) set so that its count comes nearest to `scalars`.
+    """`method` with its size field set so that its count comes nearest to `scalars`.
 
-    The caller compares `count` with `scalars`: the nearest may be far off where one unit costs much. Raises
+    The field holds a whole number from 1, or a fraction up to 1; its count may rise, fall or jump with it. The caller
+    compares `count` with `scalars`: the nearest may be far off where one unit costs much (see `reach`). Raises
     LitmusError for a method without a size.
     """
     field = method.size_field
     if field is None:
         raise LitmusError(f"{method.name} has no size to set: leave it out of a parameter-matched track")
 
-    @cache
-    def count(size: int) -> int:
+    def count(size: float) -> int:
         return replace(method, **{field: size}).count(net)
 
-    high = 1
-    while count(high) < scalars and count(2 * high) > count(high):  # a size may saturate: then more of it buys nothing
-        high *= 2
-    low = high // 2 or 1
-    while low + 1 < high:
-        middle = (low + high) // 2
-        low, high = (middle, high) if count(middle) <= scalars else (low, middle)
-    return replace(method, **{field: min((low, high), key=lambda size: (abs(count(size) - scalars), size))})
+    whole = not isinstance(getattr(method, field), float)
+    return replace(method, **{field: nearest_size(count, scalars, whole)})
+
+
+def reach(method: Method, net: Network, share: float) -> tuple[Method, int, float]:
+    """(method, count, off_by): the setting nearest to `share` of the denoiser's scalars, and how far off it is.
+
+    off_by is (count - wanted) / wanted: 0.02 is two percent too many. A method without a size comes back as it is.
+    """
+    wanted = round(share * sum(p.numel() for p in net.denoiser.parameters()))
+    fitted = method if method.size_field is None else fit_budget(method, net, wanted)
+    count = fitted.count(net)
+    return fitted, count, (count - wanted) / wanted

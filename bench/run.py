@@ -19,6 +19,7 @@ import torch
 from bench import tasks
 from bench.bases import load_base
 from bench.block import base_pictures, block, class_pictures
+from bench.calibration import calibration
 from bench.config import PSEUDO, LitmusError
 from bench.cost.shared import method_costs
 from bench.evaluator import Drawn, draw, evaluate, grid, truth
@@ -115,7 +116,9 @@ def _tuned(
         raise LitmusError("the method's file changed after the plan was made: start the command again")
     tuned = base.fork()
     clock = time.perf_counter()
-    attached(method, tuned.net, rng("init", run.seed))
+    tuned.net.trigger = base.trigger(task.identifier)
+    losses = calibration(tuned, task, run.seed, run.train.batch) if method.needs_data and run.train else []
+    attached(method, tuned.net, rng("init", run.seed), losses)
     cost.seconds_attach = time.perf_counter() - clock
     train = run.train
     classes = None

@@ -7,10 +7,12 @@ A role is
   attn1, attn2, ff; attn for both; attn.to_v ...  all of them, or one layer of both
   linear conv norm bias                           every Linear, every Conv2d, every affine norm, everything with a bias
   block resblock                                  whole transformer blocks, whole residual blocks
+  .to_q .proj_in ...                              every Linear and Conv2d whose path ends so: a layer by its own name
 or several with a plus: "attn+ff". A new architecture is one more entry in BLOCKS.
 
 The ten positions that a bypass can read from or write to are those of Xiang, Bao, Li, Su, Zhu, "A Closer Look at
-Parameter-Efficient Tuning in Diffusion Models", arXiv:2303.18181, section 3.
+Parameter-Efficient Tuning in Diffusion Models", arXiv:2303.18181, section 3. Which of them a transformer's blocks have
+is told in bench.forwards.
 """
 
 from __future__ import annotations
@@ -20,9 +22,10 @@ from dataclasses import dataclass
 from types import MethodType
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from bench.config import LitmusError, nearest
+from bench.forwards import Inside, inside
 
 Roles = dict[str, tuple[str, ...]]
 
@@ -81,12 +84,14 @@ def sites(net: nn.Module, role: str, optional: bool = False) -> dict[str, Any]:
 
 
 def _paths(part: nn.Module, role: str) -> Iterator[str]:
+    if role.startswith("."):
+        yield from (path for path, m in part.named_modules() if f".{path}".endswith(role) and _is(m, "weighted"))
+        return
     wanted = {r for r in ROLES if _covers(role, r)}
     if not wanted and role not in KINDS and role not in POSITIONS:
         raise LitmusError(nearest(role, [*ROLES, "attn", "attn1", "attn2", "ff", *KINDS, *POSITIONS], "role"))
-    kind = POSITIONS[role].block if role in POSITIONS else role
     for path, module in part.named_modules():
-        if _is(module, kind):
+        if _has(module, role) if role in POSITIONS else _is(module, role):
             yield path
         for inner in {p for r in wanted for p in BLOCKS.get(type(module).__name__, {}).get(r, ())}:
             if _get(module, inner) is not None:
@@ -105,6 +110,8 @@ def _is(module: nn.Module, kind: str) -> bool:
     match kind:
         case "linear":
             return isinstance(module, nn.Linear)
+        case "weighted":
+            return isinstance(module, nn.Linear | nn.Conv2d)
         case "conv":
             return isinstance(module, nn.Conv2d)
         case "norm":  # by name, since diffusers has norms of its own; AdaLayerNorm and the like hold a Linear instead
@@ -116,6 +123,11 @@ def _is(module: nn.Module, kind: str) -> bool:
         case "resblock":
             return name in RESBLOCKS
     return False
+
+
+def _has(block: nn.Module, position: str) -> bool:
+    found = inside(block)
+    return found is not None and position in found.widths
 
 
 def _get(module: Any, path: str) -> nn.Module | None:
@@ -158,14 +170,19 @@ def _legal(source: str, target: str) -> bool:
 PAIRS: tuple[tuple[str, str], ...] = tuple((a, b) for a in POSITIONS for b in POSITIONS if _legal(a, b))  # 20
 
 
+def ways(net: nn.Module, source: str, target: str) -> dict[str, Any]:
+    """The blocks of `net` that have both positions, by path. Raises LitmusError where none has."""
+    found = sites(net, source)
+    both = {path: block for path, block in found.items() if target in _known(block).widths}
+    if not both:
+        kinds = " and ".join(sorted({type(block).__name__ for block in found.values()}))
+        raise LitmusError(f"no way from {source} to {target}: a {kinds} has no {target}")
+    return both
+
+
 def features(block: Any, position: str) -> int:
     """Features (or channels) of the tensor at `position` of `block`."""
-    _forward_of(block)
-    path, size = {
-        "attn2c": ("attn2.to_k", "in_features"),
-        "resi": ("conv1", "in_channels"),
-        "reso": ("conv2", "out_channels"),
-    }.get(position, ("attn1.to_q", "in_features"))
+    path, size = _width(block, position)
     return getattr(_get(block, path), size)
 
 
@@ -173,69 +190,24 @@ def bridge(block: Any, source: str, target: str, module: nn.Module, name: str) -
     """Make `block` add `module(tensor at source)` to its tensor at `target`, and keep `module` as `block.<name>`.
 
     The block keeps its class and the names of its parameters. Raises LitmusError for a block whose inside is not known
-    here.
+    here, or that lacks one of the positions.
     """
-    forward = _forward_of(block)
+    for position in (source, target):
+        _width(block, position)
     setattr(block, name, module)
     # A bound method in the block's own dict: deepcopy binds it to the copy, and checkpointing calls it as any forward.
-    block.forward = MethodType(forward, block)
+    block.forward = MethodType(_known(block).forward, block)
     block.bridged = (source, target, name)
 
 
-def _forward_of(block: nn.Module) -> Any:
-    """The forward with named positions that fits `block`."""
-    plain = getattr(block, "norm_type", "") == "layer_norm" and _get(block, "attn2") and not _get(block, "pos_embed")
-    if type(block).__name__ == "BasicTransformerBlock" and plain:
-        return _transformer
-    if type(block).__name__ in RESBLOCKS:
-        return _residual
-    raise LitmusError(f"the inside of a {type(block).__name__} of this network is not known: no bridge across it")
+def _known(block: nn.Module) -> Inside:
+    if (found := inside(block)) is None:
+        raise LitmusError(f"the inside of a {type(block).__name__} of this network is not known: no bridge across it")
+    return found
 
 
-def _visit(block: Any) -> Any:
-    source, target, name = block.bridged
-    delta: Tensor | None = None
-
-    def at(position: str, x: Tensor) -> Tensor:
-        nonlocal delta
-        if position == source:
-            delta = getattr(block, name)(x)
-        if position == target:
-            assert delta is not None, f"{source} comes after {target}"
-            x = x + delta
-        return x
-
-    return at
-
-
-def _transformer(
-    block: Any,
-    hidden_states: Tensor,
-    attention_mask: Tensor | None = None,
-    encoder_hidden_states: Tensor | None = None,
-    encoder_attention_mask: Tensor | None = None,
-    timestep: Tensor | None = None,
-    cross_attention_kwargs: dict[str, Any] | None = None,
-    class_labels: Tensor | None = None,
-    added_cond_kwargs: dict[str, Any] | None = None,
-) -> Tensor:
-    """BasicTransformerBlock.forward of diffusers with a plain layer norm, every position named; x is (B, L, C)."""
-    more = cross_attention_kwargs or {}
-    at = _visit(block)
-    context = encoder_hidden_states
-    h0 = at("attn1i", hidden_states)
-    own = context if block.only_cross_attention else None
-    a1 = at("attn1o", block.attn1(block.norm1(h0), encoder_hidden_states=own, attention_mask=attention_mask, **more))
-    h1 = at("attn2i", a1 + h0)
-    if context is not None:
-        context = at("attn2c", context)
-    a2 = block.attn2(block.norm2(h1), encoder_hidden_states=context, attention_mask=encoder_attention_mask, **more)
-    h2 = at("ffni", at("attn2o", a2) + h1)
-    f = at("ffno", block.ff(block.norm3(h2)))
-    return at("transo", f + h2)
-
-
-def _residual(block: Any, input_tensor: Tensor, temb: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    at = _visit(block)
-    x = at("resi", input_tensor)
-    return at("reso", type(block).forward(block, x, temb, *args, **kwargs))
+def _width(block: nn.Module, position: str) -> tuple[str, str]:
+    widths = _known(block).widths
+    if position not in widths:
+        raise LitmusError(f"a {type(block).__name__} has no {position}: it has {', '.join(widths)}")
+    return widths[position]

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.method import LitmusError, Method, Network, register
-from bench.sites import PAIRS, POSITIONS, bridge, features, sites
+from bench.sites import PAIRS, POSITIONS, bridge, features, ways
 
 ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "silu": nn.SiLU, "identity": nn.Identity}
 
@@ -62,7 +62,7 @@ class Adapter(Method):
         return self.init == "zero"
 
     def attach(self, net: Network, rng: torch.Generator) -> None:
-        for block in sites(net, self.source).values():
+        for block in ways(net, self.source, self.target).values():
             like = next(block.parameters())
             bypass = self._bypass(block).to(like.dtype).to_empty(device=like.device)
             bypass.draw(rng, zero_up=self.init == "zero")
@@ -70,7 +70,7 @@ class Adapter(Method):
 
     def count(self, net: Network) -> int:
         total = 0
-        for block in sites(net, self.source).values():
+        for block in ways(net, self.source, self.target).values():
             c_in, c_out, m = features(block, self.source), features(block, self.target), self.width
             # Residual blocks: a norm's weight and bias, and 3 x 3 convolutions.
             taps, norm = (9, 2 * c_in) if POSITIONS[self.source].block == "resblock" else (1, 0)

@@ -76,14 +76,21 @@ class Base:
         """
         if self.net.text is None:
             raise ValueError(f"base {self.name!r} has no text side")
-        ids = self.tokenizer(
+        return self.net.encode(self.tokens(prompts).to(self.device))
+
+    def tokens(self, prompts: list[str]) -> Tensor:
+        """Token ids (B, L) of `prompts`, as `encode_text` reads them."""
+        return self.tokenizer(
             prompts,
             padding="max_length",
             truncation=True,
             max_length=self.tokenizer.model_max_length,
             return_tensors="pt",
-        ).input_ids  # (B, L)
-        return self.net.text(ids.to(self.device))[0]
+        ).input_ids
+
+    def trigger(self, identifier: str) -> tuple[int, ...]:
+        """The token ids that `identifier` is inside a prompt, for Network.trigger."""
+        return tuple(self.tokenizer(identifier, add_special_tokens=False).input_ids)
 
     def encode(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Scaled latents (B, C, h, w) of `images` (B, 3, H, W) in [0, 1]: the mean, or with `generator` a sample."""

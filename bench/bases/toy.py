@@ -49,19 +49,12 @@ def toy_network(seed: int = 0) -> Network:
             attention_head_dim=4,
         )
 
-    return _frozen(Network(_random(build, "toy denoiser", seed)))
+    return frozen(Network(drawn(build, "toy denoiser", seed)))
 
 
-def toy_base(seed: int = 0) -> Base:
-    """A whole base in fp32 at 32 x 32 pixels: `toy_network` with a text side, tokenizer, VAE and schedule.
-
-    Its pictures are noise of the right shape; it knows some thirty words. Each call builds a base of its own.
-    """
-    from diffusers import AutoencoderKL, DDIMScheduler
+def toy_text(seed: int = 0) -> nn.Module:
+    """A text encoder for ids (B, LENGTH) of `toy_tokenizer` -> states (B, LENGTH, WIDTH), random and frozen."""
     from transformers import CLIPTextConfig, CLIPTextModel
-
-    from bench.bases import Base
-    from bench.schedule import from_scheduler
 
     tokens = toy_tokenizer()
     config = CLIPTextConfig(
@@ -76,7 +69,20 @@ def toy_base(seed: int = 0) -> Base:
         eos_token_id=tokens.eos_token_id,
         pad_token_id=tokens.pad_token_id,
     )
+    return frozen(drawn(lambda: CLIPTextModel(config), "toy text", seed))
 
+
+def toy_base(seed: int = 0) -> Base:
+    """A whole base in fp32 at 32 x 32 pixels: `toy_network` with a text side, tokenizer, VAE and schedule.
+
+    Its pictures are noise of the right shape; it knows some thirty words. Each call builds a base of its own.
+    """
+    from diffusers import AutoencoderKL, DDIMScheduler
+
+    from bench.bases import Base
+    from bench.schedule import from_scheduler
+
+    tokens = toy_tokenizer()
     # Three blocks halve the picture twice: 32 pixels -> 8 latents a side.
     blocks: Any = {
         "down_block_types": ("DownEncoderBlock2D",) * 3,
@@ -93,8 +99,8 @@ def toy_base(seed: int = 0) -> Base:
         )
 
     net = toy_network(seed)
-    net.text = _frozen(_random(lambda: CLIPTextModel(config), "toy text", seed))
-    vae = _frozen(_random(build_vae, "toy vae", seed))
+    net.text = toy_text(seed)
+    vae = frozen(drawn(build_vae, "toy vae", seed))
     return Base(
         name="toy",
         net=net,
@@ -127,7 +133,7 @@ def toy_tokenizer() -> Any:
     return CLIPTokenizer(vocab=vocab, merges=list(dict.fromkeys(merges)), model_max_length=LENGTH)  # pyright: ignore
 
 
-def _random(build: Any, purpose: str, seed: int) -> nn.Module:
+def drawn(build: Any, purpose: str, seed: int) -> nn.Module:
     """`build()` with every tensor drawn from a stream of its own, the global one left as it was.
 
     Norms are moved off their usual 1 and 0, so that no site of the network is without effect.
@@ -144,7 +150,7 @@ def _random(build: Any, purpose: str, seed: int) -> nn.Module:
     return part
 
 
-def _frozen(part: Any) -> Any:
+def frozen(part: Any) -> Any:
     return part.requires_grad_(False).eval()
 
 

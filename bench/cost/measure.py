@@ -21,11 +21,21 @@ from bench.rng import rng
 
 @dataclass(frozen=True)
 class Example:
-    """One training batch as the denoiser sees it: x (B, C, H, W), t (B,), context (B, L, D); all on its device."""
+    """One training batch as the denoiser sees it: x (B, C, H, W), t (B,), context (B, L, D); all on its device.
+
+    With `ids` (B, L) a network whose text side is trained makes the context itself, at its own cost.
+    """
 
     x: Tensor
     t: Tensor
     context: Tensor
+    ids: Tensor | None = None
+
+    def call(self, net: Network) -> Tensor:
+        """The prediction, the text encoded anew where that is being trained."""
+        if self.ids is None or net.text is None or not any(p.requires_grad for p in net.text.parameters()):
+            return net(self.x, self.t, self.context)
+        return net(self.x, self.t, net.encode(self.ids))
 
     @staticmethod
     def random(shape: tuple[int, ...], tokens: int, features: int, like: Tensor) -> Example:
@@ -45,7 +55,7 @@ def training_step(
 
     def step() -> None:
         with autocast():
-            loss = net(example.x, example.t, example.context).float().square().mean()
+            loss = example.call(net).float().square().mean()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimiser.step()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
-from typing import Any
+from types import MethodType
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ import torch
 from torch import nn
 
 from bench import checks
-from bench.method import METHODS, LitmusError, Method
+from bench.bases.toy import toy_network
+from bench.bases.toy_transformers import toy_transformer
+from bench.method import METHODS, LitmusError, Method, make
 from bench.sites import sites
 
 
@@ -153,6 +156,88 @@ class Explodes(Scale):
     lr = 1e4
 
 
+class WrongSide(Scale):
+    side = "both"
+
+
+class NoSuchSide(Scale):
+    side = "picture"
+
+
+class FromData(Scale):
+    """Starts `a` along the first batches' gradients, which the network that reads it back need not know."""
+
+    needs_data = True
+
+    def attach_data(self, net, rng, losses):
+        self.attach(net, rng)
+        own = [m.b for m in wrapped(net)]
+        for m, g in zip(wrapped(net), torch.autograd.grad(sum(loss(net) for loss in losses), own), strict=True):
+            with torch.no_grad():
+                m.a += self.look(g)
+
+    def look(self, g):
+        return 0.1 * g.abs().mean() / (g.abs().mean() + 1e-6)
+
+
+class IgnoresData(FromData):
+    def attach_data(self, net, rng, losses):
+        self.attach(net, rng)
+
+
+class DataStartIsNotTheBase(FromData):
+    def attach_data(self, net, rng, losses):
+        super().attach_data(net, rng, losses)
+        for m in wrapped(net):
+            nn.init.constant_(m.b, 0.1)
+
+
+class DataThatIsNotSaved(FromData):
+    def attach_data(self, net, rng, losses):
+        super().attach_data(net, rng, losses)
+        for m in wrapped(net):
+            m.b.data += 0.1
+            m.base.weight.data -= m.b.data @ m.a.data  # PiSSA's way: the base is another one, and nobody wrote it down
+
+
+class LeavesGradients(FromData):
+    def attach_data(self, net, rng, losses):
+        super().attach_data(net, rng, losses)
+        losses[0](net).backward()
+
+
+class AnotherShapeFromData(FromData):
+    def attach_data(self, net, rng, losses):
+        Scale.attach(Scale(rank=self.rank + 1), net, rng)
+
+
+class DrawsFromTheGlobalStreamForData(FromData):
+    def look(self, g):
+        return torch.rand(())
+
+
+class ForgetsToSayItNeedsData(FromData):
+    needs_data = False
+
+
+class ReadsItsOwnTensors(Scale):
+    """Looks at a tensor's value while computing, which one program for two seeds cannot."""
+
+    def attach(self, net, rng):
+        super().attach(net, rng)
+        for m in net.modules():
+            if isinstance(m, Wrapped):
+                m.register_forward_hook(_reading)
+
+
+def _reading(module, args, out):
+    return out if module.b.sum().item() < 1e9 else 0 * out
+
+
+class SaysItCannotPack(Scale):
+    packable = False
+
+
 class Climbs(Scale):
     def groups(self, net, lr):
         return [{"params": [p for p in net.parameters() if p.requires_grad], "lr": lr, "maximize": True}]
@@ -268,7 +353,7 @@ FAULTS = [
     (NotTheBase, "starts_at_base", "the start is not the base"),
     (SaysItMoves, "starts_at_base", "leave the declaration out"),
     (ForgetsOut, "counts_by_formula", "count says"),
-    (IgnoresItsSize, "counts_by_formula", "count does not grow with rank"),
+    (IgnoresItsSize, "counts_by_formula", "count does not change with rank"),
     (TrainsNothing, "counts_by_formula", "trains = True"),
     (CountsOnlyOnTheCPU, "counts_by_formula", "count says"),
     (TrainsNorms, "counts_by_formula", "count says"),
@@ -290,7 +375,18 @@ FAULTS = [
     (ClosureHook, "copies", "reaches the original"),
     (CountsItsCalls, "works_checkpointed", "the gradient differs"),
     (NeedsFloat32, "works_in_bf16", ""),
+    (WrongSide, "trains_only_its_own", "side = 'both', yet what is trainable lies in denoiser"),
+    (IgnoresData, "starts_from_data", "no use of it"),
+    (DataStartIsNotTheBase, "starts_from_data", "the start is not the base"),
+    (DataThatIsNotSaved, "starts_from_data", "not saved"),
+    (LeavesGradients, "starts_from_data", "leaves gradients behind"),
+    (AnotherShapeFromData, "starts_from_data", "other tensors than attach"),
+    (DrawsFromTheGlobalStreamForData, "starts_from_data", "two starts"),
+    (ForgetsToSayItNeedsData, "starts_from_data", "needs_data = False"),
+    (ReadsItsOwnTensors, "packs", "two seeds do not pack: RuntimeError"),
+    (SaysItCannotPack, "packs", "leave the declaration out"),
     (BadSpace, "declares_itself", "'rnak'"),
+    (NoSuchSide, "declares_itself", "side is one of denoiser, text, both"),
     (BadRange, "declares_itself", "must be"),
     (NoRate, "declares_itself", "lr must be above 0"),
     (ForgetsOut, "figures_agree", "against count"),
@@ -301,6 +397,91 @@ FAULTS = [
 @pytest.fixture(scope="module")
 def place():
     return checks.arena()
+
+
+def test_a_start_from_data_passes():
+    assert [(r.name, r.message) for r in checks.examine(FromData()) if not r.ok] == []
+
+
+class Word(Method):
+    """Textual inversion in small: the trigger's embedding (D,) is trained, all others stay."""
+
+    name, paper, side, lr = "word", "none", "text", 1e-2
+
+    def attach(self, net: Any, rng):
+        table = net.text.get_input_embeddings()
+        table.register_parameter("own", nn.Parameter(table.weight[list(net.trigger)].detach().clone()))  # (1, D)
+        table.trigger = net.trigger
+        table.forward = MethodType(_word, table)
+
+    def count(self, net: Any):
+        return len(net.trigger) * net.text.config.hidden_size
+
+    def merge(self, net: Any):
+        table = net.text.get_input_embeddings()
+        table.weight.data[list(table.trigger)] = table.own.data
+        del table.own, table.forward
+
+
+def _word(table: Any, ids):
+    plain = type(table).forward(table, ids)
+    for i, token in enumerate(table.trigger):
+        plain = torch.where((ids == token)[..., None], table.own[i].to(plain.dtype), plain)
+    return plain
+
+
+class DeafWord(Word):
+    """Trains a copy of the embedding that nobody reads."""
+
+    def attach(self, net: Any, rng):
+        super().attach(net, rng)
+        del net.text.get_input_embeddings().forward
+
+
+def test_a_method_of_the_text_side_is_tried_through_prompts():
+    assert [(r.name, r.message) for r in checks.examine(Word()) if not r.ok] == []
+
+
+def test_a_text_side_that_nobody_reads_is_caught():
+    results = {r.name: r for r in checks.examine(DeafWord(), checks=[checks.trains_only_its_own, checks.learns])}
+    assert not any(r.ok for r in results.values())
+
+
+def test_a_text_side_method_needs_a_text_side():
+    with pytest.raises(LitmusError, match="no text side"):
+        checks.examine(Word(), toy_network)
+
+
+def test_a_refusal_is_said_by_count_and_attach_alike():
+    class Conv(Scale):
+        def count(self, net):
+            return sum(m.weight.numel() for m in sites(net, "conv").values())
+
+    def flux():
+        return toy_transformer("flux")
+
+    assert "no place for the role 'bias'" in (checks.refusal(make("bias"), lambda: toy_transformer("flux2")) or "")
+    assert checks.refusal(make("bias"), flux) is None
+    with pytest.raises(AssertionError, match="count says .*'conv'.*, attach says yes"):
+        checks.refusal(Conv(), flux)
+
+
+def test_a_size_that_cannot_be_doubled_is_halved(place):
+    @dataclass(frozen=True)
+    class AtMostTwo(Scale):
+        def __post_init__(self):
+            if self.rank > 2:
+                raise LitmusError("rank is at most 2")
+
+        def count(self, net):
+            return super().count(net) + (0 if self.rank == 2 else self.wrong)
+
+        wrong: ClassVar[int] = 0
+
+    checks.counts_by_formula(AtMostTwo(), place)
+    AtMostTwo.wrong = 1
+    with pytest.raises(AssertionError, match=r"count says .*rank=1"):
+        checks.counts_by_formula(AtMostTwo(), place)
 
 
 @pytest.fixture(scope="module")

@@ -87,7 +87,7 @@ def test_tasks_are_those_that_are_there(litmus, toy_protocol):
 
 
 def test_names_for_completion_need_no_torch():
-    assert "lora" in command._method_names()
+    assert "lora" in command.method_names()
     assert "quick" in command._protocol_names()
 
 

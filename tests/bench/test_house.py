@@ -16,7 +16,19 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # A module imports its own layer and those below (docs of the layers: README). The longest prefix wins.
 LAYER = {
-    **dict.fromkeys(["bench.config", "bench.method", "bench.rng", "bench.sites", "bench.spec"], 0),
+    **dict.fromkeys(
+        [
+            "bench.budget",
+            "bench.config",
+            "bench.denoisers",
+            "bench.forwards",
+            "bench.method",
+            "bench.rng",
+            "bench.sites",
+        ],
+        0,
+    ),
+    **dict.fromkeys(["bench.spec"], 0),
     **dict.fromkeys(
         [
             "bench.arena",
@@ -26,13 +38,19 @@ LAYER = {
             "bench.extractors",
             "bench.metrics",
             "bench.objectives",
+            "bench.packing",
+            "bench.params",
+            "bench.running_checks",
             "bench.schedule",
             "bench.tasks",
             "bench.world",
+            "bench.zoo",
         ],
         1,
     ),
-    **dict.fromkeys(["bench.block", "bench.evaluator", "bench.sampler", "bench.trainer", "bench.world.card"], 2),
+    **dict.fromkeys(
+        ["bench.block", "bench.calibration", "bench.evaluator", "bench.sampler", "bench.trainer", "bench.world.card"], 2
+    ),
     **dict.fromkeys(
         [
             "bench.board",
@@ -50,7 +68,7 @@ LAYER = {
         3,
     ),
     **dict.fromkeys(["bench.report", "bench.study"], 4),
-    **dict.fromkeys(["bench", "bench.__main__", "bench.world.cli"], 5),
+    **dict.fromkeys(["bench", "bench.__main__", "bench.cli", "bench.cli_lists", "bench.world.cli"], 5),
 }
 # Narrower than its layer: what these may see of ours at all.
 ONLY = {

@@ -1,0 +1,37 @@
+"""What the files of the command line share: how they print, and names for the shell's completion."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+
+def print_table(header: list[str], rows: list[list[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in header:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console = Console()
+    if not console.is_terminal:  # a pipe or a file has no width to fit into
+        console.width = 1000
+    console.print(table)
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def method_names() -> list[str]:
+    """Cheap, so without torch: the names of files stand for methods."""
+    from importlib.metadata import entry_points
+    from importlib.util import find_spec
+
+    spec = find_spec("methods")
+    places = (spec.submodule_search_locations or []) if spec else []
+    files = [file.stem for place in places for file in Path(place).glob("[a-z]*.py")]
+    return sorted(set(files) | {entry.name for entry in entry_points(group="litmus.methods")})

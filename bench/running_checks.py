@@ -1,0 +1,93 @@
+"""The checks of the other ways in which the harness runs a method: copied, packed, checkpointed, in bfloat16."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from bench.arena import Arena, base, fresh, start, train, trained
+from bench.method import Method, attached
+from bench.packing import packing_fault
+
+
+def same(a: Tensor, b: Tensor) -> bool:
+    return torch.allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def gap(a: Tensor, b: Tensor) -> str:
+    return f"the outputs differ by up to {(a - b).abs().max().item():.2g}"
+
+
+def copies(method: Method, place: Arena) -> None:
+    """A deep copy computes the same, and training it leaves the original as it was."""
+    net = fresh(method, place)
+    with torch.no_grad():
+        before = place.run(net)
+    twin = copy.deepcopy(net)
+    with torch.no_grad():
+        assert same(place.run(twin), before), "a deep copy computes something else"
+    train(method, place, twin, steps=2)
+    with torch.no_grad():
+        alone = same(place.run(net), before) and all(p.grad is None for p in net.parameters())
+    assert alone, "training a deep copy reaches the original: something in the copy still points there"
+
+
+def packs(method: Method, place: Arena) -> None:
+    """Two seeds' tensors under one vmap get the gradients that each gets alone; or it says packable = False."""
+    if not method.trains:
+        return
+    fault = packing_fault(start(method, place), place.loss)
+    if method.packable:
+        assert not fault, f"two seeds do not pack: {fault}; say packable = False if it cannot be mended"
+    else:
+        assert fault, "packable = False, yet two seeds pack: leave the declaration out"
+
+
+def works_checkpointed(method: Method, place: Arena) -> None:
+    """Gradient checkpointing changes memory, not gradients."""
+    if not method.trains or not getattr(base(place).denoiser, "_supports_gradient_checkpointing", False):
+        return
+    net = copy.deepcopy(trained(method, place))
+    grads = []
+    net.train()
+    for switch in ("disable_gradient_checkpointing", "enable_gradient_checkpointing"):
+        getattr(net.denoiser, switch)()
+        net.zero_grad(set_to_none=True)
+        place.loss(net).backward()
+        grads.append({k: p.grad.clone() for k, p in net.named_parameters() if p.grad is not None})
+    odd = {k for k in grads[0] if k not in grads[1] or not same(grads[0][k], grads[1][k])}
+    assert not odd, f"under gradient checkpointing the gradient differs: {some(odd)}"
+
+
+def works_in_bf16(method: Method, place: Arena) -> None:
+    """A base in bfloat16, and a base in float32 under autocast, give finite outputs and gradients."""
+    for how in ("bfloat16", "autocast"):
+        net = place.make()
+        if how == "bfloat16":
+            net.to(torch.bfloat16)
+            place = replace(place, x=place.x.bfloat16(), context=place.context.bfloat16())
+        else:
+            place = replace(place, x=place.x.float(), context=place.context.float())
+        attached(method, net, torch.Generator().manual_seed(0))
+        with warnings.catch_warnings(), torch.autocast("cpu", torch.bfloat16, enabled=how == "autocast"):
+            warnings.filterwarnings("ignore", "Mismatch dtype between input and weight")  # rms_norm, of the base's own
+            loss = place.loss(net)
+        assert loss.isfinite(), f"the loss under {how} is {loss.item()}"
+        if method.trains:
+            loss.backward()
+            bad = {k for k, p in net.named_parameters() if p.requires_grad and not finite(p.grad)}
+            assert not bad, f"no finite gradient under {how}: {some(bad)}"
+
+
+def some(names: Iterable[str]) -> str:
+    shown = sorted(names)
+    return ", ".join(shown[:3]) + (f" and {len(shown) - 3} more" if len(shown) > 3 else "")
+
+
+def finite(grad: Tensor | None) -> bool:
+    return grad is not None and bool(grad.isfinite().all())

@@ -34,6 +34,7 @@ class Tuner(Method):
 
     lr = 1e-3
     config: ClassVar[str] = ""  # the name of peft's configuration class
+    solid: ClassVar[bool] = False  # peft reads the weights' numbers, so on the meta device it is given zeros
     kinds: ClassVar[tuple[str, ...]] = LINEAR  # classes of layer that the tuner can wrap
 
     targets: str = "attn"
@@ -70,7 +71,7 @@ class Tuner(Method):
         for path, layer in layers.items():
             keywords = common | self.settings(shape_of(layer))
             groups.setdefault(self.group(path, layer, keywords), (keywords, []))[1].append(path)
-        with drawn_from(rng):
+        with drawn_from(rng), solid(net.denoiser, layers.values(), self.solid):
             for keywords, paths in groups.values():
                 wrap(net.denoiser, self.config, paths, keywords)
 
@@ -79,7 +80,11 @@ class Tuner(Method):
         return repr(keywords)
 
     def count(self, net: Network) -> int:
-        return sum(self.size(shape_of(layer)) for layer in self.layers(net).values())
+        return sum(self.cost(layer) for layer in self.layers(net).values())
+
+    def cost(self, layer: Any) -> int:
+        """Trainable scalars at one layer; `size` unless more than the weight's shape decides."""
+        return self.size(shape_of(layer))
 
     def merge(self, net: Network) -> None:
         unwrap(net.denoiser)
@@ -109,6 +114,8 @@ def wrap(part: nn.Module, config: str, paths: Iterable[str], keywords: dict[str,
     # The tuner itself, not inject_adapter_in_model, which refuses tuners whose layers share tensors: the layers hold
     # these tensors themselves, so the tuner can go.
     PEFT_TYPE_TO_TUNER_MAPPING[settings.peft_type](part, settings, ADAPTER)
+    for _, layer in wrapped(part):
+        layer.train(layer.get_base_layer().training)  # a new module is in training mode
 
 
 @torch.no_grad()
@@ -119,6 +126,22 @@ def unwrap(part: nn.Module) -> None:
         parent, _, child = path.rpartition(".")
         setattr(part.get_submodule(parent), child, layer.get_base_layer())
     vars(part).pop("peft_config", None)
+
+
+@contextmanager
+def solid(part: nn.Module, layers: Iterable[Any], wanted: bool) -> Iterator[None]:
+    """Inside, `layers` that are on the meta device hold zeros where this is `wanted`; after, `part` is on it again."""
+    hollow = [layer for layer in layers if layer.weight.is_meta] if wanted else []
+    if not hollow:
+        yield
+        return
+    for layer in hollow:
+        layer.to_empty(device="cpu")
+        for p in layer.parameters():
+            p.data.zero_()
+    with torch.device("cpu"):
+        yield
+    part.to("meta")
 
 
 @contextmanager

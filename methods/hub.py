@@ -6,6 +6,6 @@ against peft 0.21; a tuner that the installed release lacks fails with peft's ow
 
 from __future__ import annotations
 
-from methods import _hub_lora
+from methods import _hub_lora, _hub_product, _hub_rotate, _hub_shared, _hub_sparse, _hub_vector
 
-__all__ = ["_hub_lora"]
+__all__ = ["_hub_lora", "_hub_product", "_hub_rotate", "_hub_shared", "_hub_sparse", "_hub_vector"]

@@ -283,12 +283,12 @@ class Lily(LowRank):
 
     def attach(self, net: Network, rng: torch.Generator) -> None:
         super().attach(net, rng)
-        shared: dict[tuple[str, Shape], nn.Module] = {}
+        shared: dict[tuple[str, Shape], nn.Parameter] = {}
         for path, layer in wrapped(net.denoiser):  # peft has shared one B, still 0, between all weights of one shape
             kin = _kin(path), shape_of(layer.get_base_layer())
-            if kin not in shared:
-                shared[kin] = copy.deepcopy(layer.lily_B[ADAPTER])
-            layer.lily_B[ADAPTER] = shared[kin]
+            # Modules apart and the tensor shared: functional_call cannot put a shared module back as it was.
+            layer.lily_B[ADAPTER] = own = copy.deepcopy(layer.lily_B[ADAPTER])
+            own.weight = shared.setdefault(kin, own.weight)
 
     def count(self, net: Network) -> int:
         layers = self.layers(net)

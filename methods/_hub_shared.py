@@ -17,7 +17,7 @@ from torch import Tensor
 
 from bench.method import Network, register
 from methods._hub_product import one_of
-from methods._peft import ADAPTER, Shape, Tuner, divisor, shape_of, wrapped
+from methods._peft import ADAPTER, Shape, Tuner, divisor, part_holders, shape_of, wrapped
 
 
 @register
@@ -149,6 +149,10 @@ class VBLoRA(Tuner):
     def _length(self, shapes: Sequence[Shape]) -> int:
         return divisor(self.length, *(side for shape in shapes for side in shape))
 
+    def attach(self, net: Network, rng: torch.Generator) -> None:
+        super().attach(net, rng)
+        part_holders(net, "vblora_vector_bank")
+
     def common(self, shapes: Sequence[Shape]) -> dict[str, Any]:
         return {"r": self.rank, "num_vectors": self.vectors, "vector_length": self._length(shapes)}
 
@@ -185,8 +189,8 @@ class FourierFT(Spectrum):
     """A few real entries of the change's Fourier spectrum.
 
     Gao, Wang, Chen, Liu, Wu, Chen, Li, "Parameter-Efficient Fine-Tuning with Discrete Fourier Transform", ICML 2024,
-    arXiv:2405.03003, section 3. They start from a standard normal, so the start is not the base, or with start = zero
-    at 0.
+    arXiv:2405.03003, section 3. They start at 0, or with start = normal as in the paper from a standard normal,
+    which is not the base, and on small weights far from it: an entry moves each weight by scale / (out in).
     """
 
     name = "fourierft"
@@ -197,7 +201,7 @@ class FourierFT(Spectrum):
     formula = "W' = W + scale Re(F^-1(c)), c sparse"
 
     scale: float = 150.0
-    start: str = "normal"
+    start: str = "zero"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -6,10 +6,11 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from bench.method import Network, register
-from methods._peft import Shape, Tuner, shape_of
+from methods._peft import ADAPTER, Shape, Tuner, part_holders, shape_of, wrapped
 
 
 @register
@@ -98,6 +99,13 @@ class TinyLoRA(Tuner):
         more = {"weight_tying": self.tying, "projection_seed": self.projection_seed}
         return {"r": self.rank, "u": self.scalars} | more
 
+    def attach(self, net: Network, rng: torch.Generator) -> None:
+        super().attach(net, rng)
+        for _, layer in wrapped(net.denoiser):  # each layer gets hold of the vector it uses, and of no other
+            key = layer._tinylora_v_key[ADAPTER]
+            own = nn.ParameterDict({key: layer.tinylora_v[ADAPTER][key]})
+            layer.tinylora_v = nn.ModuleDict({ADAPTER: own})
+
     def count(self, net: Network) -> int:
         layers = len(self.layers(net))
         groups = max(1, round(layers * (1 - self.tying)))
@@ -130,6 +138,10 @@ class UniLoRA(Tuner):
 
     def settings(self, shape: Shape) -> dict[str, Any]:
         return {"r": self.rank, "theta_d_length": self.length, "proj_seed": self.projection_seed}
+
+    def attach(self, net: Network, rng: torch.Generator) -> None:
+        super().attach(net, rng)
+        part_holders(net, "unilora_theta_d")
 
     def count(self, net: Network) -> int:
         self.layers(net)  # refuses what attach would

@@ -118,6 +118,15 @@ def wrap(part: nn.Module, config: str, paths: Iterable[str], keywords: dict[str,
         layer.train(layer.get_base_layer().training)  # a new module is in training mode
 
 
+def part_holders(net: Network, key: str) -> None:
+    """Give each layer a holder of its own for the tensor that all share under `key`.
+
+    torch.func.functional_call cannot put a module back as it was that is reached by two paths; tensors it can.
+    """
+    for _, layer in wrapped(net.denoiser):
+        setattr(layer, key, nn.ParameterDict(dict(getattr(layer, key).items())))
+
+
 @torch.no_grad()
 def unwrap(part: nn.Module) -> None:
     """Fold every wrapped layer's change into its base layer and put that back in place."""

@@ -111,6 +111,7 @@ def wrap(layer: Any, method: Any, trained: Mapping[str, Tensor], fixed: Mapping[
         return value.to(like.device, like.dtype if value.is_floating_point() else value.dtype).contiguous()
 
     layer.theta = Theta(method, {k: place(v) for k, v in trained.items()}, {k: place(v) for k, v in fixed.items()})
+    layer.theta.train(layer.training)  # a new module is in training mode, whatever its parent is in
     layer.forward = MethodType(_forward, layer)
 
 

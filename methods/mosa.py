@@ -21,7 +21,7 @@ from bench.method import LitmusError, Method, Network, register
 from bench.sites import sites
 from methods._reparam import draws, thetas, uniform, wide, wrap
 
-SHARES = ("down", "up", "none")
+SHARES = ("down", "up", "neither")
 
 
 @register
@@ -31,7 +31,7 @@ class MoSA(Method):
 
     width  of the bottleneck
     parts  n, into which a matrix is split
-    share  down: only the up-projection is split; up: only the down-projection; none: both are
+    share  down: only the up-projection is split; up: only the down-projection; neither: both are
     seed   of the split and of the draws
     """
 
@@ -99,7 +99,7 @@ class MoSA(Method):
                 theta.memory[key] = int(torch.randint(self.parts, (), generator=stream, device="cpu"))
 
     def _parted(self) -> tuple[str, ...]:
-        return {"down": ("up",), "up": ("down",), "none": ("down", "up")}[self.share]
+        return {"down": ("up",), "up": ("down",), "neither": ("down", "up")}[self.share]
 
     def _split(self, w: Tensor, stream: torch.Generator) -> Tensor:
         """The part (uint8) that each entry of `w` belongs to: parts of one size, entries at random."""

@@ -118,4 +118,5 @@ class Clock:
         """q (B, 1, ...) for the samples of `y` (B, ...)."""
         if self.t is None:
             raise LitmusError("petalface: no timestep seen: call the network itself, not its denoiser")
-        return (self.t.to(y.dtype) / LAST).clamp(0, 1).reshape(-1, *[1] * (y.ndim - 1))
+        q = (self.t.float() / LAST).clamp(0, 1)  # in bf16, 999 would be 1000
+        return q.to(y.dtype).reshape(-1, *[1] * (y.ndim - 1))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 import torch
 
 from bench.method import Network, figures, fit_budget, make, parse_spec
@@ -29,7 +28,7 @@ SD15 = {
     "mosa": 1_610_944,  # 16 adapters of width 64: 2 x 64 x 12,480 + 16 x 64 + 12,480
     "blora[rank=4]": 155_648,  # two stages of one block of width 1280
     "blora[rank=4,part=style]": 77_824,
-    "lora_norm": 997_504,  # LoRA 797,184 and norms 200,320: twice their weights, 443,844 - 343,684 of DiffFit and BitFit
+    "lora_norm": 997_504,  # LoRA 797,184, norms 200,320: twice DiffFit less BitFit, 443,844 - 343,684
     "svdiff": 222_805,  # one for each singular value of 184 Linear and 98 Conv2d, and 109 norms
 }
 

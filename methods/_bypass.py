@@ -134,7 +134,7 @@ SUBLAYERS = {  # name -> (role of the first layer, role of the last), for each s
     "attn": (("attn1.to_q", "attn1.to_out"), ("attn2.to_q", "attn2.to_out")),
     "ffn": (("ff.up", "ff.down"),),
 }
-PLACES = ("attn", "ffn", "both")
+PLACES = (*SUBLAYERS, "both")
 
 
 def sublayers(net: Network, place: str) -> Iterator[tuple[str, Any, Any]]:
@@ -146,7 +146,7 @@ def sublayers(net: Network, place: str) -> Iterator[tuple[str, Any, Any]]:
     """
     blocks = list(sites(net, "block"))
     found = False
-    for first, last in (pair for p in ("attn", "ffn") if place in (p, "both") for pair in SUBLAYERS[p]):
+    for first, last in (pair for p in SUBLAYERS if place in (p, "both") for pair in SUBLAYERS[p]):
         firsts, lasts = sites(net, first, optional=True), sites(net, last, optional=True)
         for block in blocks:
             inside = [[key for key in side if key.startswith(f"{block}.")] for side in (firsts, lasts)]

@@ -45,7 +45,7 @@ class ParallelAdapter(Method):
             raise LitmusError(f"{self.name}: width is at least 1, not {self.width}")
 
     def attach(self, net: Network, rng: torch.Generator) -> None:
-        for path, first, last in sublayers(net, self.place):
+        for _, first, last in sublayers(net, self.place):
             adapter = Bottleneck(first.in_features, last.out_features, self.width, self.scale, last.weight).draw(rng)
             # FLUX.2's single blocks end attention and feed-forward in one layer: a name for each
             name = "parallel_adapter" if not hasattr(last, "parallel_adapter") else "parallel_adapter_ffn"

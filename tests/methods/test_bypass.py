@@ -65,9 +65,7 @@ def test_series_houlsby():
 def test_series_pfeiffer():
     block, base = moved("series_adapter[placement=pfeiffer]")
     assert not hasattr(LAST["attn1"](block), "series_adapter")
-    check(
-        block, base, lambda name, last, x, y: y + bottleneck(last.series_adapter.adapter, y) if name == "ff" else y
-    )
+    check(block, base, lambda name, last, x, y: y + bottleneck(last.series_adapter.adapter, y) if name == "ff" else y)
 
 
 def test_series_paper_start_is_a_cut_off_normal():
@@ -180,7 +178,10 @@ def test_a_copy_taken_in_the_middle_of_a_pass_keeps_no_activation():
     assert all(side.heard is None for side in sides)
 
 
-@pytest.mark.parametrize("spec", ["series_adapter", "parallel_adapter[place=both]", "mam", "uniadapter", "vlpet[gate=small]"])
+@pytest.mark.parametrize(
+    "spec", ["series_adapter", "parallel_adapter[place=both]", "mam", "uniadapter", "vlpet[gate=small]"]
+)
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
 def test_two_seeds_pack(spec):
     """vmap of the gradient over two stacked seeds gives each seed's own."""
     from torch.func import functional_call, grad, vmap
@@ -209,7 +210,7 @@ def test_two_seeds_pack(spec):
     [
         ("series_adapter[placement=after]", "placement is one of houlsby, pfeiffer, not 'after'"),
         ("series_adapter[init=small]", "init is one of zero, paper"),
-        ("parallel_adapter[place=ff]", "place is one of ffn, attn, both, not 'ff'"),
+        ("parallel_adapter[place=ff]", "place is one of attn, ffn, both, not 'ff'"),
         ("scaled_parallel_adapter[width=0]", "scaled_parallel_adapter: width is at least 1"),
         ("mam[attn=adapter]", "attn is prefix or parallel"),
         ("mam[length=0]", "length is at least 1"),

@@ -140,6 +140,8 @@ def test_on_a_transformer(kind, spec):
         optimiser.step()
     assert losses[-1] < losses[0]
     still = {k for k, p in own.items() if p.equal(before[k])}
+    if kind is sd3:  # the text leaves SD 3 before its last block's end, so nothing there asks in its name
+        still = {k for k in still if not re.search(r"blocks\.1\.attn\.(add_q_proj|norm_added_q)\.", k)}
     assert not still, f"never moved: {sorted(still)[:5]}"
     if method.mergeable:
         with torch.no_grad():
@@ -154,13 +156,19 @@ def test_on_a_transformer(kind, spec):
 def test_adapter_bridges_a_block_or_refuses_it_in_plain_words(kind, source, target):
     base, given = built(kind)
     method, net = make("adapter", source=source, target=target, width=3), copy.deepcopy(base)
-    try:
-        attached(method, net, rng("init"))
-    except LitmusError as refusal:
-        assert re.search("is not known: no bridge|no place for the role", str(refusal))
-        with pytest.raises(LitmusError, match=re.escape(str(refusal))):
-            method.count(base)
+    refusal = refusal_of(lambda: attached(method, net, rng("init")))
+    if refusal:
+        assert re.search("is not known: no bridge|no place for the role", refusal)
+        assert refusal_of(lambda: method.count(base)) == refusal
         return
     assert sum(p.numel() for p in state(net).values()) == method.count(base) > 0
     net.denoiser(**given).sample.square().mean().backward()
     assert all(p.grad is not None and p.grad.any() for k, p in net.named_parameters() if k.endswith("up.weight"))
+
+
+def refusal_of(call) -> str:
+    try:
+        call()
+    except LitmusError as error:
+        return str(error)
+    return ""

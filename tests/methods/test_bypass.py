@@ -102,8 +102,8 @@ def test_mam_s_prefix_is_attended_to_by_every_query():
         q, source = plain.to_q(X), X if context is None else context
         k = torch.cat([attention.to_k.mam_prefix.rows[None], plain.to_k(source)], 1)
         v = torch.cat([attention.to_v.mam_prefix.rows[None], plain.to_v(source)], 1)
-        heads = [t.unflatten(-1, (plain.heads, -1)).transpose(1, 2) for t in (q, k, v)]
-        y = plain.to_out[0](F.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2))
+        q, k, v = (t.unflatten(-1, (plain.heads, -1)).transpose(1, 2) for t in (q, k, v))
+        y = plain.to_out[0](F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
         torch.testing.assert_close(attention(X, encoder_hidden_states=context), y, rtol=1e-4, atol=1e-4)
     ff = block.ff.net[2].mam_ffn.adapter
     torch.testing.assert_close(block.ff(X), base.ff(X) + bottleneck(ff, X, 2.0), rtol=1e-4, atol=1e-4)

@@ -33,13 +33,14 @@ class CustomDiffusion(Method):
     lr = 2e-4  # between full fine-tuning and the light methods: the paper's 1e-5 is for 512 x 512 pictures, batch 8
     space = {"lr": (1e-5, 2e-3, "log")}
     packable = True
+    side = "denoiser"
     formula = "W_k, W_v of the attention on the text, trained whole"
 
     token: bool = False
 
-    @property
-    def side(self) -> str:  # type: ignore[override]
-        return "both" if self.token else "denoiser"
+    def __post_init__(self) -> None:
+        if self.token:  # on the instance, since tables read the class's own: the method without its option
+            object.__setattr__(self, "side", "both")
 
     def attach(self, net: Network, rng: torch.Generator) -> None:
         if self.token:

@@ -38,6 +38,8 @@ class Adapter(Method):
     space = {"lr": (1e-4, 1e-2, "log"), "width": (1, 256, "log")}
     size_field = "width"
     mergeable = False  # the target's position has no layer of its own that could take the adapter in
+    packable = True
+    formula = "h_target <- h_target + s W_up act(W_down h_source + b_down) + b_up"
 
     source: str = "attn2o"
     target: str = "ffni"

@@ -3,7 +3,8 @@
 Xie, Yao, Shi, Liu, Zhou, Liu, Li, Li, "DiffFit: Unlocking Transferability of Large Diffusion Models via Simple
 Parameter-Efficient Fine-Tuning", ICCV 2023, arXiv:2304.06648, section 3.2. Carried to Stable Diffusion's blocks as in
 https://github.com/mkshing/DiffFit-pytorch at 78dc2d1, whose scales on q, k, v and the output projection are the
-option `attention_scales`. The paper scales only the shallow half of DiT; the U-Net has no such half, so here all do.
+option `attention_scales`. The paper scales only the shallow half of DiT, 14 of 28 blocks, which `depth` does; a U-Net
+has no such half, so by default all are scaled.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.method import Method, Network, register
+from bench.method import LitmusError, Method, Network, register
 from bench.sites import sites
 
 SUBLAYERS = "attn.to_out+ff.down"  # the last layer of each sub-layer: its output is what the residual sum takes
@@ -29,14 +30,23 @@ class DiffFit(Method):
     """Train every bias, every norm's affine weight, and a gamma (C,) per sub-layer that starts at 1.
 
     attention_scales  also a gamma on each attention's q, k, v and output projection
+    depth             gammas in the first `depth` blocks along the data's way alone; none: in all. Biases and norms are
+                      trained everywhere
     """
 
     name = "difffit"
     paper = "arXiv:2304.06648, section 3.2"
     lr = 3e-3
     space = {"lr": (3e-4, 3e-2, "log")}
+    packable = True
+    formula = "x <- x + gamma * sublayer(x), with every bias and norm trained"
 
     attention_scales: bool = False
+    depth: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.depth is not None and self.depth < 1:
+            raise LitmusError(f"difffit: depth is at least 1, or none for all blocks, not {self.depth}")
 
     def attach(self, net: Network, rng: torch.Generator) -> None:
         for p in _own(net):
@@ -56,12 +66,18 @@ class DiffFit(Method):
 
     def _scaled(self, net: Network) -> Iterator[tuple[str, Any]]:
         """(name of the gamma, layer) for each gamma; the output projection has two with `attention_scales`."""
-        yield from (("gamma", layer) for layer in sites(net, SUBLAYERS).values())
-        if self.attention_scales:
-            yield from (("gamma_projection", layer) for layer in sites(net, PROJECTIONS).values())
+        roles = {"gamma": SUBLAYERS} | ({"gamma_projection": PROJECTIONS} if self.attention_scales else {})
+        first = tuple(f"{block}." for block in _ordered(net)[: self.depth])
+        for key, role in roles.items():
+            yield from ((key, layer) for path, layer in sites(net, role).items() if path.startswith(first))
 
 
 GAMMAS = ("gamma", "gamma_projection")
+
+
+def _ordered(net: Network) -> list[str]:
+    """Paths of the blocks along the data's way: diffusers registers a U-Net's middle after its way up."""
+    return sorted(sites(net, "block"), key=lambda path: ".up_blocks." in path)
 
 
 def _own(net: Network) -> list[nn.Parameter]:

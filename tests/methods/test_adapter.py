@@ -33,6 +33,26 @@ def test_every_legal_pair_starts_at_the_base_and_then_leaves_it(source, target):
     assert not net(*INPUT).allclose(plain)
 
 
+PAPER = {
+    "attn1i": "attn1i attn2i ffni transo",
+    "attn1o": "attn2i ffni transo",
+    "attn2i": "attn2i ffni transo",
+    "attn2o": "ffni transo",
+    "attn2c": "attn2c",
+    "ffni": "ffni transo",
+    "ffno": "transo",
+    "transo": "transo",
+    "resi": "resi reso",
+    "reso": "reso",
+}
+
+
+def test_the_paper_s_twenty_pairs_are_there_and_no_other():
+    """The shipped configurations of Xiang-cd/unet-finetune at e87962c: 17 in transformer blocks, 3 in residual ones."""
+    assert set(PAIRS) == {(a, b) for a, found in PAPER.items() for b in found.split()}
+    assert len(PAIRS) == 20
+
+
 def test_paper_s_start_is_torch_s_own_for_both_layers():
     net = attach(init="paper", width=64)
     for name, fan in (("down", 32), ("up", 64)):

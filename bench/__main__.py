@@ -129,18 +129,21 @@ def bench_(protocol: PROTOCOL, results: RESULTS = None, workers: WORKERS = None,
     planned = _planned(load_protocol(protocol), results, workers, retry_failed)
     records = board.run(planned, say)
     say(board.summary(planned, records))
-    faults = _write_report(planned.folder)
+    faults = _write_report(planned.folder, anew=bool(planned.todo))
     _finish(board.failures(records) + faults)
 
 
-def _write_report(folder: Path) -> list[str]:
-    """Print the leaderboards, write the files, say where they are; returns the lines about what could not be read."""
+def _write_report(folder: Path, anew: bool = True) -> list[str]:
+    """Print the leaderboards, write the files, say where they are; returns the lines about what could not be read.
+
+    Without `anew` files are left as they are if they still say what the records say.
+    """
     from rich.console import Console
 
     from bench import report
 
     report.terminal(folder, Console())
-    written = report.write(folder)
+    written = (None if anew else report.kept(folder)) or report.write(folder)
     for path in written.paths:
         if path.suffix in (".md", ".csv", ".tex", ".html"):
             print(path)

@@ -30,7 +30,8 @@ def nearest(name: str, known: Iterable[str], kind: str = "name", listing: str = 
     names = sorted(set(known))
     if not listing and kind in ("method", "task", "metric", "protocol"):
         listing = f"litmus {kind}s"
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name, names, n=8, cutoff=0.5)
+    close.sort(key=lambda other: sorted(other) != sorted(name))  # the same letters mistyped: lroa is lora before road
     line = f"unknown {kind} '{name}'" + (f": did you mean '{close[0]}'?" if close else "")
     if listing:
         return f"{line} ({listing} lists {len(names)})"

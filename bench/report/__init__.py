@@ -31,9 +31,7 @@ class Written:
 
 def state(board: Path) -> str:
     """sha256 over a board's records and pictures and over the code that makes reports of them."""
-    import bench
-
-    code = Path(bench.__file__).parent
+    code = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for file in sorted([*(board / "runs").glob("*"), *(code / "report").rglob("*.*"), *(code / "study").glob("*.py")]):
         if file.suffix != ".pyc":

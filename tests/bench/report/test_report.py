@@ -45,6 +45,26 @@ def test_a_bad_record_is_one_line(few, lay, monkeypatch):
     assert [p.name for p in (folder / "figures").iterdir()] == ["mine.png"]
 
 
+def test_a_report_is_kept_while_it_says_what_the_records_say(few, lay, monkeypatch):
+    monkeypatch.setattr("bench.report.material.drawings", lambda m: [])
+    folder = lay(few, pictures=False)
+    assert report.kept(folder) is None
+    written = report.write(folder)
+    assert report.kept(folder) == written
+    table = (folder / "table.md").rename(folder / "elsewhere")
+    assert report.kept(folder) is None  # a file is gone
+    table.rename(folder / "table.md")
+    assert report.kept(folder) == written
+    one = next((folder / "runs").glob("*.json"))
+    before = one.read_bytes()
+    one.write_bytes(before + b" ")
+    assert report.kept(folder) is None  # a record changed
+    one.write_bytes(before)
+    assert report.kept(folder) == written
+    (folder / report.STAMP).write_text("[]")
+    assert report.kept(folder) is None
+
+
 def test_an_empty_board_is_one_clear_line(tmp_path):
     with pytest.raises(LitmusError, match=r"no records in .*runs: run litmus bench first"):
         report.write(tmp_path / "nothing")

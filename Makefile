@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup check test bench report golden pocket perf clean
+.PHONY: setup check test bench again report golden pocket perf clean
 
 setup: $(VENV)/.stamp  ## a virtual environment with everything
 
@@ -23,6 +23,9 @@ test: setup  ## what must pass before every commit
 
 bench: setup  ## run the quick board and write its tables, figures and page
 	$(BIN)/litmus bench quick
+
+again: setup  ## the quick board from nothing, into results/again; what make bench does where no records lie
+	$(BIN)/litmus bench quick --results results/again
 
 report: setup  ## tables, figures and page again, from the stored records only
 	$(BIN)/litmus report quick

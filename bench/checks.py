@@ -89,7 +89,7 @@ def counts_by_formula(method: Method, place: Arena) -> None:
 
 
 def _another_size(method: Method, place: Arena) -> list[Method]:
-    """`method` with twice its size, or half of it, and so on down, until the count is another; nothing without a size."""
+    """`method` with twice its size, or half of it and so on, until the count is another; nothing without a size."""
     field = method.size_field
     if field is None or not (size := getattr(method, field)):
         return []
@@ -201,6 +201,13 @@ def merges_into_base(method: Method, place: Arena) -> None:
     other.load_state_dict(flat.state_dict())
     for name, one in (("merged", flat), ("merged, in a base of its own", other)):
         assert same(place.run(one), before), f"{name}, {gap(place.run(one), before)}"
+    try:
+        kept = same(place.run(net), before)
+    except Exception:  # its class, or a module that it shares with the copy, is no longer what it was
+        kept = False
+    if not kept:
+        place.kept.clear()
+    assert kept, "merging a deep copy breaks the network that it was copied from"
 
 
 def repeats(method: Method, place: Arena) -> None:

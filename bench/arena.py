@@ -86,13 +86,13 @@ def _prompts(net: Network, stream: torch.Generator) -> Tensor:
 def _toy() -> Network:
     from bench.bases.toy import toy_network
 
-    return toy_network()
+    return toy_network(middle=False)
 
 
 def _toy_with_text() -> Network:
-    from bench.bases.toy import toy_network, toy_text
+    from bench.bases.toy import toy_text
 
-    net = toy_network()
+    net = _toy()
     net.text = toy_text()
     return net
 
@@ -116,6 +116,16 @@ def trained(method: Method, place: Arena) -> Network:
         return net
 
     return _shared("trained", method, place, make)
+
+
+def bare(place: Arena) -> Network:
+    """The untouched network in shapes alone, shared: to count on."""
+
+    def make() -> Network:
+        with torch.device("meta"):
+            return place.make()
+
+    return _shared("bare", None, place, make)
 
 
 def base(place: Arena) -> Network:

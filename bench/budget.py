@@ -9,6 +9,7 @@ from functools import cache
 from bench.config import LitmusError
 
 TOP = 2**24  # no method has a size beyond this
+GLANCES = 8  # the same, where no size of its octave is known yet
 TRIES = 32  # neighbours looked at where a size is refused (a block size that must divide every width)
 HALVINGS = 40  # of a bracket between two fractions
 
@@ -45,10 +46,12 @@ def _brackets(at: Callable[[float], int | None], wanted: int, whole: bool) -> It
     still = refused = 0
     first = True
     while size <= (TOP if whole else 1):
-        now = at(size)
+        here, now = size, at(size)
+        if now is None and whole and (other := _possible(at, size - 1, 2 * size, GLANCES)) is not None:
+            here, now = other, at(other)
         if now is None:
             refused += 1
-            if refused > 12:  # sizes beyond the network's own widths
+            if refused > (3 if last is not None else 12):  # sizes beyond the network's own widths
                 return
         else:
             refused = 0
@@ -57,13 +60,13 @@ def _brackets(at: Callable[[float], int | None], wanted: int, whole: bool) -> It
             if last is not None:
                 before = at(last) or 0
                 if (before - wanted) * (now - wanted) < 0:
-                    yield last, size
+                    yield last, here
                     return
                 still = still + 1 if now == before else 0
                 if (still > 3 and not first) or (before > wanted and now > before):
                     return
                 first = first and now == before  # a step may be wide where it begins
-            last = size
+            last = here
         size *= 2
 
 
@@ -80,10 +83,10 @@ def _narrow(at: Callable[[float], int | None], low: float, high: float, wanted: 
         low, high = (middle, high) if math.copysign(1, now - wanted) == side else (low, middle)
 
 
-def _possible(at: Callable[[float], int | None], low: float, high: float) -> float | None:
+def _possible(at: Callable[[float], int | None], low: float, high: float, tries: int = TRIES) -> float | None:
     """A size strictly between `low` and `high` that is not refused, as near to their middle as there is."""
     middle = int(low + high) // 2
-    for step in range(TRIES):
+    for step in range(tries):
         for size in {middle - step, middle + step}:
             if low < size < high and at(size) is not None:
                 return size

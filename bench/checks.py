@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.arena import STEPS, Arena, arena, base, fresh, idle, start, train, trained
+from bench.arena import STEPS, Arena, arena, bare, base, fresh, idle, start, train, trained
 from bench.config import LitmusError
 from bench.method import Method, Network, attached, figures, load_file, load_state, state
 from bench.running_checks import copies, gap, packs, same, some, works_checkpointed, works_in_bf16
@@ -73,11 +73,10 @@ def _judge_start(method: Method, mine: Tensor, plain: Tensor) -> None:
 
 def counts_by_formula(method: Method, place: Arena) -> None:
     """`count` says what `attach` makes trainable, on the meta device too, and changes with the size."""
-    with torch.device("meta"):
-        bare = place.make()
+    net = bare(place)
 
     def judge(one: Method) -> int:
-        count = one.count(bare)
+        count = one.count(net)
         seen = sum(p.numel() for p in state(start(one, place) if one is method else fresh(one, place)).values())
         assert count == seen, f"count says {count:,} scalars, attach makes {seen:,} trainable ({one})"
         assert (seen > 0) == method.trains, f"{seen:,} scalars are trainable, yet trains = {method.trains}"
@@ -89,7 +88,7 @@ def counts_by_formula(method: Method, place: Arena) -> None:
 
 
 def _another_size(method: Method, place: Arena) -> list[Method]:
-    """`method` with twice its size, or half of it, and so on down, until the count is another; nothing without a size."""
+    """`method` with twice its size, or half of it and so on, until the count is another; nothing without a size."""
     field = method.size_field
     if field is None or not (size := getattr(method, field)):
         return []
@@ -201,16 +200,22 @@ def merges_into_base(method: Method, place: Arena) -> None:
     other.load_state_dict(flat.state_dict())
     for name, one in (("merged", flat), ("merged, in a base of its own", other)):
         assert same(place.run(one), before), f"{name}, {gap(place.run(one), before)}"
+    try:
+        kept = same(place.run(net), before)
+    except Exception:  # its class, or a module that it shares with the copy, is no longer what it was
+        kept = False
+    if not kept:
+        place.kept.clear()
+    assert kept, "merging a deep copy breaks the network that it was copied from"
 
 
 def repeats(method: Method, place: Arena) -> None:
     """The same `rng` gives the same start, whatever the global streams have been through."""
-    starts = []
-    for i in range(2):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(i)
-            starts.append(state(fresh(method, place, seed=3)))
-    odd = {k for k in starts[0] if not starts[0][k].equal(starts[1][k])}
+    one = state(start(method, place))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(torch.initial_seed() + 1)
+        other = state(fresh(method, place))
+    odd = {k for k in one if not one[k].equal(other[k])}
     assert not odd, f"drawn from a global stream instead of rng: {some(odd)}"
 
 
@@ -236,8 +241,8 @@ def _streams() -> list[tuple[str, object]]:
 
 def figures_agree(method: Method, place: Arena) -> None:
     """The four counts fit together and with `count`, on the meta device."""
+    net = bare(place)
     with torch.device("meta"):
-        net = place.make()
         said = figures(method, net)
     assert said.trainable == method.count(net) == said.stored, f"{said} against count {method.count(net):,}"
     assert 0 <= said.buffers <= said.active, f"buffers are part of what is active: {said}"

@@ -41,7 +41,7 @@ def packs(method: Method, place: Arena) -> None:
     """Two seeds' tensors under one vmap get the gradients that each gets alone; or it says packable = False."""
     if not method.trains:
         return
-    fault = packing_fault(start(method, place), place.loss)
+    fault = packing_fault(start(method, place), place)
     if method.packable:
         assert not fault, f"two seeds do not pack: {fault}; say packable = False if it cannot be mended"
     else:

@@ -14,9 +14,10 @@ from typing import Any
 
 from torch import nn
 
+from bench import method as contract
 from bench.arena import arena, fresh
 from bench.config import LitmusError
-from bench.method import METHODS, Method, Network, load_plugins, state
+from bench.method import Method, Network, load_plugins, state
 from bench.params import markdown
 from bench.sites import sites
 
@@ -48,7 +49,7 @@ class Place:
 def own() -> dict[str, type[Method]]:
     """This project's methods by name, without plug-ins."""
     load_plugins()
-    return {name: cls for name, cls in sorted(METHODS.items()) if cls.__module__.startswith("methods.")}
+    return {name: cls for name, cls in sorted(contract.METHODS.items()) if cls.__module__.startswith("methods.")}
 
 
 def unavailable() -> dict[str, str]:
@@ -84,7 +85,7 @@ def listing() -> tuple[list[str], list[list[str]]]:
         "what it does",
     ]
     body = []
-    for name, cls in sorted(METHODS.items()):
+    for name, cls in sorted(contract.METHODS.items()):
         try:
             one = cls()
         except (LitmusError, TypeError) as error:  # somebody's file, half written: the list must not fail with it

@@ -262,6 +262,25 @@ class MergeDropsIt(Scale):
                 setattr(net.get_submodule(parent), child, module.base)
 
 
+class MergeBreaksTheOriginal(Scale):
+    """A copy shares its layers' classes, and merging it takes away what the original's class computes."""
+
+    def attach(self, net, rng):
+        super().attach(net, rng)
+        for m in wrapped(net):
+            m.__class__ = type("Own", (Wrapped,), {"forward": Wrapped.forward})
+
+    def merge(self, net):
+        kinds = {type(m) for m in wrapped(net)}
+        super().merge(net)
+        for kind in kinds:
+            kind.forward = _gone
+
+
+def _gone(module, x):
+    raise AttributeError("weight")
+
+
 class SaysItCannotMerge(Method):
     name, paper, mergeable, lr = "x", "none", False, 1e-3
 
@@ -366,6 +385,7 @@ FAULTS = [
     (MergeForgotten, "merges_into_base", "names or shapes are not the base's"),
     (MergeDropsIt, "merges_into_base", "merged, the outputs differ"),
     (MergeNeedsNoGrad, "merges_into_base", "assign"),
+    (MergeBreaksTheOriginal, "merges_into_base", "breaks the network that it was copied from"),
     (SaysItCannotMerge, "merges_into_base", "leave the declaration out"),
     (GlobalStream, "repeats", "drawn from a global stream"),
     (GlobalStream, "leaves_global_streams_alone", "of torch"),

@@ -27,7 +27,7 @@ def sdxl() -> Network:
         unet = UNet2DConditionModel(
             sample_size=8, block_out_channels=(8,), down_block_types=("CrossAttnDownBlock2D",), layers_per_block=1,
             up_block_types=("CrossAttnUpBlock2D",), norm_num_groups=4, cross_attention_dim=16, attention_head_dim=4,
-            addition_embed_type="text_time", addition_time_embed_dim=4, projection_class_embeddings_input_dim=6 * 4 + 20,
+            addition_embed_type="text_time", addition_time_embed_dim=4, projection_class_embeddings_input_dim=44,
         )  # fmt: skip
     return Network(unet).eval()
 

@@ -63,7 +63,10 @@ def test_the_whole_table_is_there_soon():
 
 @pytest.mark.parametrize(
     ("text", "names"),
-    [(None, []), ("", []), ("lora", ["lora"]), ("lora[rank=8,alpha=4],bias , full", ["lora[rank=8,alpha=4]", "bias", "full"])],
+    [
+        (None, []), ("", []), ("lora", ["lora"]),
+        ("lora[rank=8,alpha=4],bias , full", ["lora[rank=8,alpha=4]", "bias", "full"]),
+    ],
 )  # fmt: skip
 def test_names_are_parted_by_commas_outside_brackets(text, names):
     assert split(text) == names

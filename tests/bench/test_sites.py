@@ -97,14 +97,6 @@ def test_a_network_without_bias_is_not_tuned_by_its_biases():
     assert sites(nn.Linear(2, 2, bias=False), "bias", optional=True) == {}
 
 
-@pytest.mark.parametrize("build", [sd3, pixart], ids=lambda x: x.__name__)
-def test_no_bridge_across_a_block_that_is_not_known(build):
-    with torch.device("meta"):
-        net = Network(build())
-        with pytest.raises(LitmusError, match=r"the inside of a \w+Block of this network is not known"):
-            make("adapter").attach(net, rng("x"))
-
-
 def test_paths_lead_to_the_modules_in_the_network_s_order():
     net = toy_network()
     found = sites(net, "attn2.to_k+attn1.to_q")

@@ -52,8 +52,8 @@ def test_it_has_no_storage_and_is_built_once():
 
 
 def test_an_unknown_base_gets_a_nearest_name():
-    with pytest.raises(LitmusError, match="did you mean 'sd15'"):
-        shape("sd16")
+    with pytest.raises(LitmusError, match="did you mean 'sdxl'"):
+        shape("sdx")
 
 
 @pytest.mark.parametrize(("rank", "count"), [(32, 38_338_560), (64, 76_677_120)])

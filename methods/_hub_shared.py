@@ -17,7 +17,7 @@ from torch import Tensor
 
 from bench.method import Network, register
 from methods._hub_product import one_of
-from methods._peft import ADAPTER, Shape, Tuner, divisor, part_holders, shape_of, wrapped
+from methods._peft import Shape, Tuner, divisor, part_holders, shape_of, wrapped
 
 
 @register

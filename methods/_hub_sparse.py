@@ -136,6 +136,7 @@ class UniLoRA(Tuner):
 
     "Uni-LoRA: One Vector Is All You Need", NeurIPS 2025, arXiv:2506.00799, section 3. The vector starts at random, so
     both factors do, and the start is not the base.
+    bound  the vector starts uniform within it; peft's is 0.02, from which a few layers hardly leave the base
     """
 
     name = "unilora"
@@ -150,10 +151,12 @@ class UniLoRA(Tuner):
 
     length: int = 256
     rank: int = 4
+    bound: float = 0.1
     projection_seed: int = 42
 
     def settings(self, shape: Shape) -> dict[str, Any]:
-        return {"r": self.rank, "theta_d_length": self.length, "proj_seed": self.projection_seed}
+        more = {"proj_seed": self.projection_seed, "init_theta_d_bound": self.bound}
+        return {"r": self.rank, "theta_d_length": self.length} | more
 
     def attach(self, net: Network, rng: torch.Generator) -> None:
         super().attach(net, rng)

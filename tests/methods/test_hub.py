@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -82,19 +83,19 @@ def test_other_settings_keep_the_contract(spec, check, place):
 
 
 @pytest.mark.parametrize(
-    ("hyper", "line"),
+    ("name", "hyper", "line"),
     [
-        (("vera", {"rank": 0}), "vera: rank is above 0, not 0"),
-        (("adalora", {"target": 20}), "target is from 1 to rank, 12, not 20"),
-        (("road", {"variant": 3}), "variant is 1, 2 or 4, not 3"),
-        (("deft", {"decomposition": "svd"}), "decomposition is one of relu, qr, not 'svd'"),
-        (("miss", {"form": "bone"}), "form is one of plain, bat, mini"),
-        (("corda", {"mode": "x"}), "mode is one of ipm, kpm"),
+        ("vera", {"rank": 0}, "vera: rank is above 0, not 0"),
+        ("adalora", {"target": 20}, "target is from 1 to rank, 12, not 20"),
+        ("road", {"variant": 3}, "variant is 1, 2 or 4, not 3"),
+        ("deft", {"decomposition": "svd"}, "decomposition is one of relu, qr, not 'svd'"),
+        ("miss", {"form": "bone"}, "form is one of plain, bat, mini"),
+        ("corda", {"mode": "x"}, "mode is one of ipm, kpm"),
     ],
 )
-def test_wrong_settings(hyper, line):
+def test_wrong_settings(name, hyper, line):
     with pytest.raises(LitmusError, match=line):
-        make(hyper[0], **hyper[1])
+        make(name, **hyper)
 
 
 def test_layers_that_a_tuner_cannot_wrap_are_refused():
@@ -110,14 +111,17 @@ def test_streams_inside_follow_rng_and_those_outside_stay():
     def draw():
         return torch.rand(3).tolist(), np.random.rand(3).tolist(), [random.random() for _ in range(3)]
 
+    def states():
+        words: Any = np.random.get_state()
+        return torch.get_rng_state().tolist(), words[1].tolist(), random.getstate()
+
     with drawn_from(rng("a")):
         first = draw()
-    outside = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
+    outside = states()
     with drawn_from(rng("a")):
         again = draw()
     assert again == first
-    assert torch.get_rng_state().equal(outside[0])
-    assert (np.random.get_state()[1].tolist(), random.getstate()) == outside[1:]
+    assert states() == outside
     with drawn_from(rng("b")):
         assert draw() != first
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -107,7 +108,7 @@ def losses(n=3):
 
 
 def informed(name, seed=0, **hyper):
-    method = make(name, **hyper)
+    method: Any = make(name, **hyper)
     net = toy_network().requires_grad_(False)
     method.attach_data(net, torch.Generator().manual_seed(seed), losses())
     return method, net
@@ -150,7 +151,8 @@ def inputs_of(net, path):
 def test_eva_s_a_spans_the_largest_directions_of_the_inputs():
     _, net = informed("eva", rank=3)
     path = next(p for p in sites(toy_network().denoiser, "attn") if p.endswith("attn2.to_q"))
-    a = net.denoiser.get_submodule(path).lora_A[ADAPTER].weight  # (3, in)
+    layer: Any = net.denoiser.get_submodule(path)
+    a = layer.lora_A[ADAPTER].weight  # (3, in)
     _, _, vt = torch.linalg.svd(inputs_of(toy_network(), path), full_matrices=False)
     torch.testing.assert_close(a @ a.mT, torch.eye(3), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close((a @ vt[:3].mT).abs(), torch.eye(3), rtol=1e-2, atol=2e-2)
@@ -171,8 +173,9 @@ def test_lora_ga_follows_the_gradient_of_the_weight():
     method, net = informed("lora_ga", rank=2)
     plain = toy_network()
     path, layer = next(wrapped(net.denoiser))
-    w = plain.denoiser.get_submodule(path).weight.requires_grad_(True)
-    sum(loss(plain) for loss in losses()).backward()
+    w = plain.denoiser.get_parameter(path + ".weight").requires_grad_(True)
+    torch.stack([loss(plain) for loss in losses()]).sum().backward()
+    assert w.grad is not None
     u, s, vt = torch.linalg.svd(w.grad / 3, full_matrices=False)
     a, b = layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight
     torch.testing.assert_close((a @ vt[:2].mT).abs(), torch.eye(2), rtol=1e-3, atol=1e-3)

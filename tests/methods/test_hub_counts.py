@@ -5,6 +5,8 @@ The leaderboard's numbers and settings are those of the result files in huggingf
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -85,7 +87,7 @@ def test_count_is_that_of_the_leaderboard(spec, board):
 
 def test_layer_norm_tuning_of_queries_and_keys(klein):
     """The leaderboard takes norm_q and norm_k; the text stream's norm_added_q and norm_added_k are norms as well."""
-    method = make("ln_tuning")
+    method: Any = make("ln_tuning")
     norms = method.layers(klein)
     assert sum(method.cost(m) for k, m in norms.items() if k.endswith((".norm_q", ".norm_k"))) == 6_400
     assert method.count(klein) == 7_680

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import MethodType
+from importlib.util import find_spec
+from types import MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -81,6 +83,7 @@ class AdaLoRA(Tuner):
         for layer in layers:
             layer.penalty = self.penalty / (2 * len(layers))
             layer.scores = {}
+            layer.ranknum[ADAPTER].requires_grad_(False)  # a number, which peft makes trainable when it casts it
             layer.forward = MethodType(_adapted, layer)
 
     def step(self, net: Network, i: int, n: int) -> None:
@@ -153,15 +156,16 @@ def _prune(layer: Any, pruned: Tensor) -> None:
 class AdaMSS(Tuner):
     """The rows of each weight are clustered in its principal space, and each cluster gets a low-rank change of its own.
 
-    "AdaMSS: Adaptive Multi-Subspace Approach for Parameter-Efficient Fine-Tuning", NeurIPS 2025; paper not read, as
-    peft's tuner, without its pruning of subspaces. peft clusters by scikit-learn's k-means; here by our own, from a
-    fixed seed, so that nothing more need be installed. The bias is changed too, where there is one.
+    "AdaMSS: Adaptive Multi-Subspace Approach for Parameter-Efficient Fine-Tuning", NeurIPS 2025 (OpenReview
+    8ZdWmpYxT0); paper not read, as peft's tuner, without its pruning of subspaces. peft clusters by scikit-learn's
+    k-means; here by our own, from a fixed seed, so that nothing more need be installed. The bias is changed too, where
+    there is one.
     subspaces  clusters of each weight's rows, each with one rank: A (1, rank), B (rows, 1)
     rank       of the principal space; it stops at min(out, in)
     """
 
     name = "adamss"
-    paper = "AdaMSS, NeurIPS 2025, as in peft"
+    paper = "OpenReview 8ZdWmpYxT0"
     config = "AdamssConfig"
     solid = True
     lr = 5e-3
@@ -190,10 +194,16 @@ def _own_clusters() -> Iterator[None]:
 
     theirs = module.clustering_Z
     module.clustering_Z = _clusters
+    # peft's configuration tries to import scikit-learn, for that function alone.
+    standing_in = find_spec("sklearn") is None
+    if standing_in:
+        sys.modules["sklearn"] = ModuleType("sklearn")
     try:
         yield
     finally:
         module.clustering_Z = theirs
+        if standing_in:
+            del sys.modules["sklearn"]
 
 
 def _clusters(rows: Tensor, wanted: int, steps: int) -> tuple[Tensor, int]:

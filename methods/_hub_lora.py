@@ -8,11 +8,8 @@ from the base, so the trained factors are all that is stored.
 from __future__ import annotations
 
 import math
-
 from dataclasses import dataclass
 from typing import Any
-
-
 
 from bench.method import register
 from methods._peft import LINEAR, LINEAR_CONV, Shape, Tuner

@@ -97,11 +97,11 @@ class HiRA(LowRank):
     """The weight times a low-rank product, element by element, so that the change has the weight's own rank.
 
     Huang, Ko, Zhuang, Tang, Zhang, "HiRA: Parameter-Efficient Hadamard High-Rank Adaptation for Large Language
-    Models", ICLR 2025. There is no scale.
+    Models", ICLR 2025 (OpenReview TwJrTz9cRS). There is no scale.
     """
 
     name = "hira"
-    paper = "HiRA, ICLR 2025, section 3"
+    paper = "OpenReview TwJrTz9cRS, section 3"
     config = "HiraConfig"
     lr = 1e-2
     space = {"lr": (1e-3, 1e-1, "log"), "rank": (1, 64, "log")}
@@ -200,14 +200,14 @@ class DeLoRA(LowRank):
 class DEFT(LowRank):
     """Take a low-rank part of the weight's output away, and put a trained one in its place.
 
-    "DEFT: Decompositional Efficient Fine-Tuning for Text-to-Image Models", 2025; paper not read, as peft's tuner.
-    Not the density-efficient fine-tuning of the same name. The rank stops at out.
+    "DEFT: Decompositional Efficient Fine-Tuning for Text-to-Image Models", NeurIPS 2025; paper not read, as peft's
+    tuner. Not the density-efficient fine-tuning of the same name. The rank stops at out.
     decomposition  relu: Q = P, V = relu(P); qr: both are the orthonormal factor of P
     para           only take away (no R): a start that is not the base
     """
 
     name = "deft"
-    paper = "DEFT (decompositional), 2025, as in peft"
+    paper = "DEFT (decompositional), NeurIPS 2025"
     config = "DeftConfig"
     formula = "W' = W - Q V^T W + Q R"
 

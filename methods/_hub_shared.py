@@ -17,7 +17,7 @@ from torch import Tensor
 
 from bench.method import Network, register
 from methods._hub_product import one_of
-from methods._peft import ADAPTER, Shape, Tuner, divisor, part_holders, shape_of, wrapped
+from methods._peft import Shape, Tuner, divisor, part_holders, shape_of, wrapped
 
 
 @register
@@ -152,6 +152,8 @@ class VBLoRA(Tuner):
     def attach(self, net: Network, rng: torch.Generator) -> None:
         super().attach(net, rng)
         part_holders(net, "vblora_vector_bank")
+        for _, layer in wrapped(net.denoiser):  # peft looks for infinite logits while training, which vmap forbids
+            layer._get_lora_matrices = MethodType(_looked_up, layer)
 
     def common(self, shapes: Sequence[Shape]) -> dict[str, Any]:
         return {"r": self.rank, "num_vectors": self.vectors, "vector_length": self._length(shapes)}
@@ -161,6 +163,14 @@ class VBLoRA(Tuner):
         length = self._length(shapes)
         pieces = sum(self.rank * sum(shape) // length for shape in shapes)
         return self.vectors * (pieces + length)
+
+
+def _looked_up(layer: Any, adapter: str, cast_to_fp32: bool = False) -> tuple[Tensor, Tensor]:
+    """A (rank, in) and B (out, rank) from logits (rank, in / length, vectors), (out / length, rank, vectors)."""
+    tensors = layer.vblora_logits_A[adapter], layer.vblora_logits_B[adapter], layer.vblora_vector_bank[adapter]
+    a, b, bank = (t.float() if cast_to_fp32 else t for t in tensors)
+    left, right = (layer._get_low_rank_matrix(logits, bank, layer.topk[adapter]) for logits in (a, b))
+    return left.reshape(len(a), -1), right.transpose(1, 2).reshape(-1, b.shape[1])
 
 
 @dataclass(frozen=True)

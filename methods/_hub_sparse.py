@@ -1,13 +1,15 @@
-"""Tuners that train chosen entries of the weight, or numbers inside its own singular parts. Imported by methods/hub.py."""
+"""Tuners that train chosen entries of the weight, or numbers inside its singular parts. Imported by methods/hub.py."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from types import MethodType
 from typing import Any
 
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from bench.method import Network, register
 from methods._peft import ADAPTER, Shape, Tuner, part_holders, shape_of, wrapped
@@ -31,7 +33,6 @@ class SHiRA(Tuner):
     space = {"lr": (1e-4, 1e-2, "log"), "rank": (1, 64, "log")}
     size_field = "rank"
     formula = "W' = W + S, S sparse at fixed random places"
-    packable = False  # peft's sparse tensors have no batched form
 
     rank: int = 4
     projection_seed: int = 0
@@ -44,6 +45,21 @@ class SHiRA(Tuner):
 
     def size(self, shape: Shape) -> int:
         return self._rank(shape) * sum(shape)
+
+    def attach(self, net: Network, rng: torch.Generator) -> None:
+        super().attach(net, rng)
+        for _, layer in wrapped(net.denoiser):  # peft's sparse tensors have no batched form, and torch warns of them
+            layer.get_delta_weight = MethodType(_entries, layer)
+            layer.forward = MethodType(_with_entries, layer)
+
+
+def _entries(layer: Any, adapter: str) -> Tensor:
+    places = layer.shira_indices[adapter].long().to(layer.weight.device)
+    return torch.zeros_like(layer.weight).index_put(tuple(places), layer.shira_weight[adapter])
+
+
+def _with_entries(layer: Any, x: Tensor) -> Tensor:
+    return F.linear(x, layer.weight + _entries(layer, ADAPTER), layer.bias)
 
 
 @register
@@ -75,9 +91,9 @@ class Supertuning(Tuner):
 @register
 @dataclass(frozen=True)
 class TinyLoRA(Tuner):
-    """A few trained numbers for each layer, spread by frozen random matrices inside the weight's largest singular parts.
+    """A few trained numbers for each layer, spread by frozen random matrices between its largest singular vectors.
 
-    "Learning to Reason in 13 Parameters", 2026, arXiv:2602.04118; title from memory, as peft's tuner.
+    "Learning to Reason in 13 Parameters", 2026, arXiv:2602.04118; paper not read, as peft's tuner.
     scalars  trained numbers for each group of layers
     tying    0: each layer is a group of its own; towards 1, neighbouring layers share
     """
@@ -120,6 +136,7 @@ class UniLoRA(Tuner):
 
     "Uni-LoRA: One Vector Is All You Need", NeurIPS 2025, arXiv:2506.00799, section 3. The vector starts at random, so
     both factors do, and the start is not the base.
+    bound  the vector starts uniform within it; peft's is 0.02, from which a few layers hardly leave the base
     """
 
     name = "unilora"
@@ -134,10 +151,12 @@ class UniLoRA(Tuner):
 
     length: int = 256
     rank: int = 4
+    bound: float = 0.1
     projection_seed: int = 42
 
     def settings(self, shape: Shape) -> dict[str, Any]:
-        return {"r": self.rank, "theta_d_length": self.length, "proj_seed": self.projection_seed}
+        more = {"proj_seed": self.projection_seed, "init_theta_d_bound": self.bound}
+        return {"r": self.rank, "theta_d_length": self.length} | more
 
     def attach(self, net: Network, rng: torch.Generator) -> None:
         super().attach(net, rng)
@@ -153,7 +172,8 @@ class UniLoRA(Tuner):
 class FRoD(Tuner):
     """Train the singular values of a joint decomposition, and a few entries beside the diagonal.
 
-    As peft's tuner; paper not read. V is common to the layers of one name and width, U and L follow from W. The layer
+    "Full-Rank Efficient Fine-Tuning with Rotational Degrees", AAAI 2026, doi:10.1609/aaai.v40i31.39813; paper not
+    read, as peft's tuner. V is common to the layers of one name and width, U and L follow from W. The layer
     computes U (L + S) V^T in place of W, so the start is the base but for rounding. peft tells layers apart by the
     first number in their path; where two have the same, V is made from the last. On the meta device V, which needs
     the weights, is made from zeros.
@@ -161,14 +181,13 @@ class FRoD(Tuner):
     """
 
     name = "frod"
-    paper = "FRoD, as in peft 0.21"
+    paper = "doi:10.1609/aaai.v40i31.39813"
     config = "FrodConfig"
     solid = True
     lr = 1e-3
     space = {"lr": (1e-5, 1e-2, "log"), "share": (0.0005, 0.5, "log")}
     size_field = "share"
     formula = "W' = U (L + S) V^T, L diagonal, S sparse"
-    packable = False  # peft's sparse tensors have no batched form
 
     share: float = 0.01
     projection_seed: int = 0
@@ -181,6 +200,33 @@ class FRoD(Tuner):
         name = re.sub(r"\d+", "", path.rpartition("blocks.")[2])  # one V for layers alike in name and width
         return f"{name} {shape_of(layer)[1]}"
 
+    def attach(self, net: Network, rng: torch.Generator) -> None:
+        super().attach(net, rng)
+        for _, layer in wrapped(net.denoiser):  # as in SHiRA
+            layer.get_delta_weight = MethodType(_joint_delta, layer)
+            layer.forward = MethodType(_joint, layer)
+
     def size(self, shape: Shape) -> int:
         wide = shape[1]
         return wide + max(1, min(int(wide * wide * self.share), wide * wide - wide))
+
+
+def _joint_tensors(layer: Any, like: Tensor) -> tuple[Tensor, ...]:
+    """U (out, in), V (in, in), the diagonal of L (in,), rows, columns and values of S."""
+    rows, columns = layer.frod_s_indices[ADAPTER].to(like.device)
+    u, v = (getattr(layer, key)[ADAPTER].to(like) for key in ("frod_U", "frod_V"))
+    return u, v, layer.frod_lambda_l[ADAPTER].to(like), rows, columns, layer.frod_lambda_s_values[ADAPTER].to(like)
+
+
+def _joint(layer: Any, x: Tensor) -> Tensor:
+    u, v, diagonal, rows, columns, values = _joint_tensors(layer, x)
+    z = x @ v
+    beside = (z[..., columns] * values).to(z.dtype)
+    z = (z * diagonal).to(z.dtype) + torch.zeros_like(z).index_add(-1, rows, beside)
+    return F.linear(z, u, layer.bias)
+
+
+def _joint_delta(layer: Any, adapter: str) -> Tensor:
+    u, v, diagonal, rows, columns, values = _joint_tensors(layer, layer.weight)
+    middle = torch.diag_embed(diagonal).index_put((rows, columns), values, accumulate=True)
+    return u @ middle @ v.mT - layer.weight

@@ -313,6 +313,13 @@ def test_lora_norm_trains_lora_and_every_norm():
     assert len(mine - lora) == 2 * len(sites(toy_network(), "norm"))
 
 
+def test_lora_norm_is_refused_where_norms_have_no_weights():
+    with pytest.raises(LitmusError, match="the norms of a Sequential have no weights: take lora"):
+        make("lora_norm", targets="linear").count(
+            Network(nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2, elementwise_affine=False)))
+        )
+
+
 # Growing ranks
 
 
@@ -366,6 +373,18 @@ def test_increlora_scores_by_weight_times_gradient():
     method.observe(layer.theta)
     torch.testing.assert_close(layer.theta.memory["mean"], 0.15 * expected.detach())
     torch.testing.assert_close(layer.theta.memory["unrest"], 0.15 * 0.85 * expected.detach())
+
+
+def test_increlora_s_score_is_the_same_under_checkpointing():
+    scores = []
+    for switch in ("disable_gradient_checkpointing", "enable_gradient_checkpointing"):
+        net = stir(attach(make("increlora")))
+        net.train()
+        getattr(net.denoiser, switch)()
+        net(X, T, C).square().mean().backward()
+        scores.append(torch.stack([theta.memory["now"] for _, theta in thetas(net)]))
+    assert (scores[0] > 0).all()
+    torch.testing.assert_close(scores[0], scores[1], rtol=1e-3, atol=1e-6)
 
 
 def test_triadaptlora_s_new_rank_leaves_what_was_learned_in_place():

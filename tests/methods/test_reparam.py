@@ -134,10 +134,17 @@ def test_a_copy_in_the_middle_of_a_run_goes_its_own_way():
     assert not {id(m) for m, _ in thetas(twin)} & {id(m) for m in layers.values()}
 
 
-def test_decomposition_has_one_sign_and_gives_w_back():
-    w = torch.randn(9, 14, generator=rng("w"))
+@pytest.mark.parametrize("shape", [(9, 14), (14, 9), (5, 40), (40, 5), (8, 8)])
+def test_decomposition_has_one_sign_and_gives_w_back(shape):
+    w = torch.randn(shape, generator=rng("w"))
     u, s, v = svd(w)
+    m = min(shape)
+    assert (u.shape, s.shape, v.shape) == ((shape[0], m), (m,), (m, shape[1]))
+    assert [t.shape for t in svd(w.to("meta"))] == [u.shape, s.shape, v.shape]
     torch.testing.assert_close((u * s) @ v, w)
+    torch.testing.assert_close(s, torch.linalg.svdvals(w))
+    for basis in (u.T, v):
+        torch.testing.assert_close(basis @ basis.T, torch.eye(m), rtol=0, atol=1e-5)
     assert (u.gather(0, u.abs().argmax(0, keepdim=True)) > 0).all()
     for a, b in zip(svd(w.clone()), (u, s, v), strict=True):
         assert a.equal(b)

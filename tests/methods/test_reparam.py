@@ -13,6 +13,7 @@ from bench.arena import arena, train
 from bench.bases.toy import toy_network
 from bench.method import METHODS, LitmusError, Network, attached, load_plugins, make, parse_spec, state
 from bench.rng import rng
+from methods._growth import Orthogonal
 from methods._reparam import Reparam, flat, svd, thetas, wrap
 
 load_plugins()
@@ -183,3 +184,21 @@ def test_base_keeps_its_names():
     assert base < net.state_dict().keys()
     assert set(state(net)) == net.state_dict().keys() - base
     assert all(".theta." in key for key in state(net))
+
+
+def test_penalty_adds_its_gradient_and_changes_nothing_else():
+    p = torch.randn(3, 7, generator=rng("p"), requires_grad=True)
+    x = torch.randn(3, 7, generator=rng("q"))
+    out: Any = Orthogonal.apply(p, 0.2)
+    assert out.equal(p)
+    (out * x).sum().backward()
+    mine, p.grad = p.grad, None
+    ((p * x).sum() + 0.2 * (p @ p.T - torch.eye(3)).norm()).backward()
+    torch.testing.assert_close(mine, p.grad)
+
+
+def test_diffusekrona_takes_the_next_smaller_divisor():
+    method: Any = make("diffusekrona")
+    assert method.shapes(320, 768) == ((64, 8), (5, 96))
+    assert method.shapes(32, 12) == ((32, 6), (1, 2))
+    assert method.shapes(7, 11) == ((7, 1), (1, 11))

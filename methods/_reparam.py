@@ -181,9 +181,22 @@ def svd(w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     m = min(w.shape)
     if w.is_meta:
         return w.new_empty(len(w), m), w.new_empty(m), w.new_empty(m, w.shape[1])
-    u, s, v = torch.linalg.svd(w, full_matrices=False)
+    if len(w) > w.shape[1]:
+        v, s, u = _svd(w.T)
+        u, v = u.T, v.T
+    else:
+        u, s, v = _svd(w)
     sign = u.gather(0, u.abs().argmax(0, keepdim=True)).sign()  # (1, m)
     return u * sign, s, v * sign.T
+
+
+def _svd(w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    if w.shape[1] < 2 * len(w):
+        return torch.linalg.svd(w, full_matrices=False)
+    # A kernel of 1280 x 11520 takes 25 s at once on one core, and 5 s by way of its triangular factor.
+    q, r = torch.linalg.qr(w.T)  # (in, out), (out, out)
+    u, s, v = torch.linalg.svd(r.T)
+    return u, s, v @ q.T
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ class Hydra(Reparam):
     name = "hydra"
     paper = "arXiv:2309.06922, section 3.2"
     formula = "W' = W + s (B_p A_p + B_s A_s W), b' = b + s B_s A_s b"
-    lr = 2e-3
+    lr = 1e-3
     space = {"lr": (1e-4, 1e-2, "log"), "rank": (1, 64, "log")}
     size_field = "rank"
 

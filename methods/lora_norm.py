@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from bench.method import Network, register
+from bench.method import LitmusError, Network, register
 from bench.sites import sites
 from methods.lora import LoRA
 
@@ -38,4 +38,8 @@ class LoRANorm(LoRA):
 
 
 def _affine(net: Network) -> list[nn.Parameter]:
-    return [p for norm in sites(net, "norm").values() for p in norm.parameters(recurse=False)]
+    found = [p for norm in sites(net, "norm", optional=True).values() for p in norm.parameters(recurse=False)]
+    if not found:
+        what = f"the norms of a {type(net.denoiser).__name__} have no weights"
+        raise LitmusError(f"lora_norm: {what}: take lora, which is the same there")
+    return found

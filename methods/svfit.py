@@ -23,8 +23,8 @@ from methods._reparam import Reparam, apply, flat, grouped, mix, svd
 class SVFit(Reparam):
     """Add to the `rank` largest singular values of each weight at `targets`; none means to all of them.
 
-    What is trained is delta (r,) = sigma - sigma_0, which starts at 0: weight decay then pulls towards the base. It
-    has no size for a budget: with all singular values it is still the smallest of methods.
+    What is trained is delta (r,) = sigma - sigma_0, which starts at 0: weight decay then pulls towards the base. With
+    all singular values it is still among the smallest of methods: SD 1.5's attention has 93,696, 0.011 %.
     """
 
     name = "svfit"
@@ -32,6 +32,7 @@ class SVFit(Reparam):
     formula = "W' = W + U_r diag(delta) V_r, with W = U S V"
     lr = 1e-2
     space = {"lr": (1e-3, 3e-1, "log")}
+    size_field = "rank"
 
     rank: int | None = None
 

@@ -13,6 +13,7 @@ from bench.arena import arena, train
 from bench.bases.toy import toy_network
 from bench.method import METHODS, LitmusError, Network, attached, load_plugins, make, parse_spec, state
 from bench.rng import rng
+from methods._growth import Orthogonal
 from methods._reparam import Reparam, flat, svd, thetas, wrap
 
 load_plugins()
@@ -134,10 +135,17 @@ def test_a_copy_in_the_middle_of_a_run_goes_its_own_way():
     assert not {id(m) for m, _ in thetas(twin)} & {id(m) for m in layers.values()}
 
 
-def test_decomposition_has_one_sign_and_gives_w_back():
-    w = torch.randn(9, 14, generator=rng("w"))
+@pytest.mark.parametrize("shape", [(9, 14), (14, 9), (5, 40), (40, 5), (8, 8)])
+def test_decomposition_has_one_sign_and_gives_w_back(shape):
+    w = torch.randn(shape, generator=rng("w"))
     u, s, v = svd(w)
+    m = min(shape)
+    assert (u.shape, s.shape, v.shape) == ((shape[0], m), (m,), (m, shape[1]))
+    assert [t.shape for t in svd(w.to("meta"))] == [u.shape, s.shape, v.shape]
     torch.testing.assert_close((u * s) @ v, w)
+    torch.testing.assert_close(s, torch.linalg.svdvals(w))
+    for basis in (u.T, v):
+        torch.testing.assert_close(basis @ basis.T, torch.eye(m), rtol=0, atol=1e-5)
     assert (u.gather(0, u.abs().argmax(0, keepdim=True)) > 0).all()
     for a, b in zip(svd(w.clone()), (u, s, v), strict=True):
         assert a.equal(b)
@@ -176,3 +184,21 @@ def test_base_keeps_its_names():
     assert base < net.state_dict().keys()
     assert set(state(net)) == net.state_dict().keys() - base
     assert all(".theta." in key for key in state(net))
+
+
+def test_penalty_adds_its_gradient_and_changes_nothing_else():
+    p = torch.randn(3, 7, generator=rng("p"), requires_grad=True)
+    x = torch.randn(3, 7, generator=rng("q"))
+    out: Any = Orthogonal.apply(p, 0.2)
+    assert out.equal(p)
+    (out * x).sum().backward()
+    mine, p.grad = p.grad, None
+    ((p * x).sum() + 0.2 * (p @ p.T - torch.eye(3)).norm()).backward()
+    torch.testing.assert_close(mine, p.grad)
+
+
+def test_diffusekrona_takes_the_next_smaller_divisor():
+    method: Any = make("diffusekrona")
+    assert method.shapes(320, 768) == ((64, 8), (5, 96))
+    assert method.shapes(32, 12) == ((32, 6), (1, 2))
+    assert method.shapes(7, 11) == ((7, 1), (1, 11))

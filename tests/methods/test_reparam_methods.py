@@ -14,7 +14,6 @@ from bench.bases.toy import toy_network
 from bench.method import LitmusError, Network, attached, load_state, make, state
 from bench.rng import rng
 from bench.sites import sites
-from methods._growth import Orthogonal
 from methods._reparam import flat, thetas, wrap
 
 X, C = torch.randn(2, 4, 8, 8, generator=rng("x")), torch.randn(2, 4, 16, generator=rng("c"))
@@ -62,13 +61,6 @@ def test_diffusekrona_adds_the_textbook_product():
         layer.theta.b.copy_(torch.randn(layer.theta.b.shape, generator=rng("b")))
     expected = W + torch.kron(layer.theta.a[0], layer.theta.b[0])
     torch.testing.assert_close(method.weight(layer.weight, layer.theta), expected)
-
-
-def test_diffusekrona_takes_the_next_smaller_divisor():
-    method: Any = make("diffusekrona")
-    assert method.shapes(320, 768) == ((64, 8), (5, 96))
-    assert method.shapes(32, 12) == ((32, 6), (1, 2))
-    assert method.shapes(7, 11) == ((7, 1), (1, 11))
 
 
 # SVFit and SVDiff
@@ -313,6 +305,13 @@ def test_lora_norm_trains_lora_and_every_norm():
     assert len(mine - lora) == 2 * len(sites(toy_network(), "norm"))
 
 
+def test_lora_norm_is_refused_where_norms_have_no_weights():
+    with pytest.raises(LitmusError, match="the norms of a Sequential have no weights: take lora"):
+        make("lora_norm", targets="linear").count(
+            Network(nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2, elementwise_affine=False)))
+        )
+
+
 # Growing ranks
 
 
@@ -368,6 +367,18 @@ def test_increlora_scores_by_weight_times_gradient():
     torch.testing.assert_close(layer.theta.memory["unrest"], 0.15 * 0.85 * expected.detach())
 
 
+def test_increlora_s_score_is_the_same_under_checkpointing():
+    scores = []
+    for switch in ("disable_gradient_checkpointing", "enable_gradient_checkpointing"):
+        net = stir(attach(make("increlora")))
+        net.train()
+        getattr(net.denoiser, switch)()
+        net(X, T, C).square().mean().backward()
+        scores.append(torch.stack([theta.memory["now"] for _, theta in thetas(net)]))
+    assert (scores[0] > 0).all()
+    torch.testing.assert_close(scores[0], scores[1], rtol=1e-3, atol=1e-6)
+
+
 def test_triadaptlora_s_new_rank_leaves_what_was_learned_in_place():
     method: Any = make("triadaptlora", rank=2)
     layer = alone(method, W)
@@ -381,14 +392,3 @@ def test_triadaptlora_s_new_rank_leaves_what_was_learned_in_place():
     method.settle(layer.theta, growing=False)
     assert torch.equal(method.middle(layer.theta)[:2, :2], c[:2, :2])
     assert not method.middle(layer.theta)[2:].any()
-
-
-def test_penalty_adds_its_gradient_and_changes_nothing_else():
-    p = torch.randn(3, 7, generator=rng("p"), requires_grad=True)
-    x = torch.randn(3, 7, generator=rng("q"))
-    out: Any = Orthogonal.apply(p, 0.2)
-    assert out.equal(p)
-    (out * x).sum().backward()
-    mine, p.grad = p.grad, None
-    ((p * x).sum() + 0.2 * (p @ p.T - torch.eye(3)).norm()).backward()
-    torch.testing.assert_close(mine, p.grad)

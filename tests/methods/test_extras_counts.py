@@ -39,7 +39,8 @@ BY_HAND = {
     "scale_bias": 199_680 + 2 * 9 * WIDTHS + AFFINE,
     "difffit[depth=1]": 443_844 + 3 * 320,
     "difffit[depth=6]": 443_844 + 3 * 2 * (320 + 640 + 1280),
-    "difffit[depth=7]": 443_844 + 3 * (2 * (320 + 640 + 1280) + 1280),  # the seventh is the middle one
+    # the seventh is the middle one, then come three of 1280 on the way up before the first of 640
+    "difffit[depth=10]": 443_844 + 3 * (2 * (320 + 640 + 1280) + 4 * 1280),
     "difffit[depth=1,attention_scales=true]": 443_844 + 3 * 320 + 8 * 320,
     "uniadapter": WIDTHS * 32 + BLOCKS * 32 + 3 * (32 * WIDTHS + WIDTHS),
     "vlpet": 3 * 2 * bottleneck(16),

@@ -28,6 +28,7 @@ from bench.sites import sites
 from methods._bypass import Bottleneck, Parallel, Side, bottleneck_size, stand, sublayers
 
 STD = 0.02  # of the prefix at the start
+LONGEST = 16  # the prefix of exps/run_glue.sh
 
 
 @register
@@ -36,7 +37,8 @@ class MAM(Method):
     """Prefix keys and values (length, C) at each attention, and a scaled parallel adapter at each feed-forward.
 
     attn    prefix, or parallel: a parallel adapter of bottleneck `length` there instead, which starts at the base
-    length  of the prefix
+    length  of the prefix; none: as long as the bottleneck is wide, up to the 16 of the small setting, since a prefix of
+            hundreds would outnumber the tokens of a denoiser's inner blocks
     width   of the adapter's bottleneck
     scale   fixed factor on the adapter's output
     """
@@ -44,23 +46,28 @@ class MAM(Method):
     name = "mam"
     paper = "arXiv:2110.04366, section 4.7"
     lr = 2e-3
-    space = {"lr": (1e-4, 1e-2, "log"), "width": (1, 256, "log"), "length": (1, 64, "log")}
+    space = {"lr": (1e-4, 1e-2, "log"), "width": (1, 256, "log")}
     size_field = "width"
     mergeable = False  # a prefix is no weight, and relu stands between the adapter's two layers
     packable = True
     formula = "attn(Q, [P_k; K], [P_v; V]);  h <- h + s relu(x W_down) W_up at the feed-forward"
 
     attn: str = "prefix"
-    length: int = 16
+    length: int | None = None
     width: int = 16
     scale: float = 2.0
 
     def __post_init__(self) -> None:
         if self.attn not in ("prefix", "parallel"):
             raise LitmusError(f"mam: attn is prefix or parallel, not {self.attn!r}")
-        for field in ("length", "width"):
-            if getattr(self, field) < 1:
-                raise LitmusError(f"mam: {field} is at least 1, not {getattr(self, field)}")
+        for field, value in (("length", self.length), ("width", self.width)):
+            if value is not None and value < 1:
+                raise LitmusError(f"mam: {field} is at least 1, not {value}")
+
+    @property
+    def places(self) -> int:
+        """Of the prefix, or of the bottleneck that stands for it."""
+        return min(self.width, LONGEST) if self.length is None else self.length
 
     @property
     def exact_start(self) -> bool:  # type: ignore[override]
@@ -72,22 +79,22 @@ class MAM(Method):
             stand(last, "mam_ffn", Parallel(adapter), source=first)
         if self.attn == "parallel":
             for _, first, last in sublayers(net, "attn"):
-                adapter = Bottleneck(first.in_features, last.out_features, self.length, 1.0, last.weight).draw(rng)
+                adapter = Bottleneck(first.in_features, last.out_features, self.places, 1.0, last.weight).draw(rng)
                 stand(last, "mam_attn", Parallel(adapter), source=first)
             return
         for attention, to_k, to_v in _attentions(net):
             for layer in (to_k, to_v):
-                stand(layer, "mam_prefix", Prefix(self.length, layer.weight).draw(rng))
+                stand(layer, "mam_prefix", Prefix(self.places, layer.weight).draw(rng))
             if hasattr(attention, "prepare_attention_mask"):
-                attention.prefix_length = self.length
+                attention.prefix_length = self.places
                 attention.prepare_attention_mask = MethodType(_widened, attention)
 
     def count(self, net: Network) -> int:
         ffn = sum(bottleneck_size(a.in_features, b.out_features, self.width) for _, a, b in sublayers(net, "ffn"))
         if self.attn == "parallel":
             ends = [(a.in_features, b.out_features) for _, a, b in sublayers(net, "attn")]
-            return ffn + sum(bottleneck_size(in_, out, self.length) for in_, out in ends)
-        return ffn + sum(self.length * (k.out_features + v.out_features) for _, k, v in _attentions(net))
+            return ffn + sum(bottleneck_size(in_, out, self.places) for in_, out in ends)
+        return ffn + sum(self.places * (k.out_features + v.out_features) for _, k, v in _attentions(net))
 
 
 class Prefix(Side):

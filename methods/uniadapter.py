@@ -7,9 +7,9 @@ to 0, here all are, so that the start is the base.
 
 The paper's streams are picture, text and their fusion, in a model with an encoder for each. In a denoiser's block they
 are here: the attention of the picture on itself, the attention on the text (in a joint block: the text's own stream),
-and the feed-forward of each. `cross` is the paper's fusion branch: the attention on the text takes the text-free
-stream's up-projection on top of its own. The layer norms that the repository puts around it are left out, and which
-layers of the encoders bear an adapter was not checked against the paper.
+and the feed-forward of each. The paper's fusion branch uses the text's up-projection on top of its own; a U-Net has no
+stream of the text alone, so with `cross` the attention on the text uses the picture's. The layer norms that the
+repository puts around it are left out, and which layers of the encoders bear an adapter was not checked in the paper.
 """
 
 from __future__ import annotations

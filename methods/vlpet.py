@@ -39,7 +39,7 @@ class VLPET(Method):
 
     gate        large, middlex, middley or small
     width       of the adapter's bottleneck; 96 on models of width 768 in the authors' scripts
-    gate_width  of the large gate's bottleneck; 96 there too
+    gate_width  of the large gate's bottleneck; none: the same, as there
     start       base: every gate starts at one; paper: at about one half, middley near one
     """
 
@@ -54,16 +54,21 @@ class VLPET(Method):
 
     gate: str = "large"
     width: int = 16
-    gate_width: int = 16
+    gate_width: int | None = None
     start: str = "base"
 
     def __post_init__(self) -> None:
         for field, known in (("gate", GATES), ("start", ("base", "paper"))):
             if getattr(self, field) not in known:
                 raise LitmusError(f"vlpet: {field} is one of {', '.join(known)}, not {getattr(self, field)!r}")
-        for field in ("width", "gate_width"):
-            if getattr(self, field) < 1:
-                raise LitmusError(f"vlpet: {field} is at least 1, not {getattr(self, field)}")
+        for field, value in (("width", self.width), ("gate_width", self.gate_width)):
+            if value is not None and value < 1:
+                raise LitmusError(f"vlpet: {field} is at least 1, not {value}")
+
+    @property
+    def gate_rank(self) -> int:
+        """Width of the large gate's bottleneck."""
+        return self.gate_width or self.width
 
     @property
     def exact_start(self) -> bool:  # type: ignore[override]
@@ -83,7 +88,7 @@ class VLPET(Method):
 
     def _gate_size(self, in_: int, out: int) -> int:
         return {
-            "large": bottleneck_size(in_, out, self.gate_width),
+            "large": bottleneck_size(in_, out, self.gate_rank),
             "middlex": out + 1,
             "middley": out,
             "small": in_ + out + 1,
@@ -101,7 +106,7 @@ class Gated(Side):
         self.down, self.up = adapter.down, adapter.up
         match method.gate:
             case "large":
-                self.gate_down, self.gate = bare(in_, method.gate_width, kind), bare(method.gate_width, out, kind)
+                self.gate_down, self.gate = bare(in_, method.gate_rank, kind), bare(method.gate_rank, out, kind)
             case "middley":
                 self.scale = nn.Parameter(like.new_zeros(out))  # (C,)
             case _:

@@ -14,9 +14,9 @@ from bench.bases.toy import toy_network
 from bench.method import LitmusError, attached, make, parse_spec, state
 from bench.rng import rng
 
-X = torch.randn(1, 16, 32, generator=rng("x"))  # into a block: (B, L, C)
-C = torch.randn(1, 4, 16, generator=rng("c"))  # text states
-INPUT = torch.randn(1, 4, 8, 8, generator=rng("x")), torch.tensor([3]), C
+X = torch.randn(2, 16, 32, generator=rng("x"))  # into a block: (B, L, C)
+C = torch.randn(2, 4, 16, generator=rng("c"))  # text states
+INPUT = torch.randn(2, 4, 8, 8, generator=rng("x")), torch.tensor([3, 700]), C
 
 
 def moved(spec: str, by: float = 0.3) -> tuple[Any, Any]:
@@ -100,8 +100,8 @@ def test_mam_s_prefix_is_attended_to_by_every_query():
     for name, context in (("attn1", None), ("attn2", C)):
         attention, plain = getattr(block, name), getattr(base, name)
         q, source = plain.to_q(X), X if context is None else context
-        k = torch.cat([attention.to_k.mam_prefix.rows[None], plain.to_k(source)], 1)
-        v = torch.cat([attention.to_v.mam_prefix.rows[None], plain.to_v(source)], 1)
+        k = torch.cat([attention.to_k.mam_prefix.rows.expand(2, -1, -1), plain.to_k(source)], 1)
+        v = torch.cat([attention.to_v.mam_prefix.rows.expand(2, -1, -1), plain.to_v(source)], 1)
         q, k, v = (t.unflatten(-1, (plain.heads, -1)).transpose(1, 2) for t in (q, k, v))
         y = plain.to_out[0](F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
         torch.testing.assert_close(attention(X, encoder_hidden_states=context), y, rtol=1e-4, atol=1e-4)
@@ -112,7 +112,7 @@ def test_mam_s_prefix_is_attended_to_by_every_query():
 def test_mam_s_prefix_stands_outside_a_mask():
     """With every text state masked away, cross-attention still sees the prefix."""
     block, _ = moved("mam[length=3]")
-    mask = torch.full((1, 1, 4), -10_000.0)
+    mask = torch.full((2, 1, 4), -10_000.0)
     got = block.attn2(X, encoder_hidden_states=C, attention_mask=mask)
     other = block.attn2(X, encoder_hidden_states=torch.zeros_like(C), attention_mask=mask)
     torch.testing.assert_close(got, other)

@@ -30,16 +30,21 @@ BY_HAND = {
     "parallel_adapter[place=both]": 3 * bottleneck(32),
     "scaled_parallel_adapter[width=256]": 6_406_336,
     "mam": bottleneck(16) + 2 * 2 * 16 * WIDTHS,
+    "mam[width=512,length=30]": bottleneck(512) + 2 * 2 * 30 * WIDTHS,  # the paper's main setting
+    "mam[width=40]": bottleneck(40) + 2 * 2 * 16 * WIDTHS,
+    "mam[width=4]": bottleneck(4) + 2 * 2 * 4 * WIDTHS,
     "mam[attn=parallel]": bottleneck(16) + 2 * bottleneck(16),
     "scale_bias[bias=false,targets=attn]": 99_840 + AFFINE,
     # 128 + 16 (C -> 8 C) + 16 (4 C -> C) layers
     "scale_bias": 199_680 + 2 * 9 * WIDTHS + AFFINE,
     "difffit[depth=1]": 443_844 + 3 * 320,
     "difffit[depth=6]": 443_844 + 3 * 2 * (320 + 640 + 1280),
-    "difffit[depth=7]": 443_844 + 3 * (2 * (320 + 640 + 1280) + 1280),  # the seventh is the middle one
+    # the seventh is the middle one, then come three of 1280 on the way up before the first of 640
+    "difffit[depth=10]": 443_844 + 3 * (2 * (320 + 640 + 1280) + 4 * 1280),
     "difffit[depth=1,attention_scales=true]": 443_844 + 3 * 320 + 8 * 320,
     "uniadapter": WIDTHS * 32 + BLOCKS * 32 + 3 * (32 * WIDTHS + WIDTHS),
     "vlpet": 3 * 2 * bottleneck(16),
+    "vlpet[width=8,gate_width=24]": 3 * (bottleneck(8) + bottleneck(24)),
     "vlpet[gate=middlex]": 3 * (bottleneck(16) + WIDTHS + BLOCKS),
     "vlpet[gate=middley]": 3 * (bottleneck(16) + WIDTHS),
     "vlpet[gate=small]": 3 * (bottleneck(16) + 2 * WIDTHS + BLOCKS),
@@ -60,11 +65,25 @@ def test_attach_makes_as_much_trainable_as_count_says(spec, sd15):
     assert figures(method, sd15).trainable == method.count(sd15)
 
 
-@pytest.mark.parametrize("name", ["series_adapter", "parallel_adapter", "scaled_parallel_adapter", "uniadapter"])
-@pytest.mark.parametrize("share", [0.002, 0.0075, 0.03])
-def test_budgets_are_met_within_two_percent(name, share, sd15):
+SHARES = [0.0005, 0.002, 0.0075, 0.03]
+TOO_COARSE = {  # one unit of width at every sub-layer is a sizeable part of the smallest budget
+    ("series_adapter", 0.0005): -0.041,
+    ("mam", 0.0005): 0.075,
+    ("vlpet", 0.0005): -0.128,
+}
+
+
+@pytest.mark.parametrize(
+    "name", ["series_adapter", "parallel_adapter", "scaled_parallel_adapter", "mam", "uniadapter", "vlpet"]
+)
+@pytest.mark.parametrize("share", SHARES)
+def test_budgets_are_met_within_two_percent_or_the_nearest_is_known(name, share, sd15):
     wanted = round(share * 859_520_964)
-    assert fit_budget(make(name), sd15, wanted).count(sd15) == pytest.approx(wanted, rel=0.02)
+    off = fit_budget(make(name), sd15, wanted).count(sd15) / wanted - 1
+    if (name, share) in TOO_COARSE:
+        assert off == pytest.approx(TOO_COARSE[name, share], abs=0.0006)
+    else:
+        assert abs(off) <= 0.02
 
 
 @pytest.fixture(scope="module")

@@ -155,7 +155,7 @@ def test_on_a_transformer(kind, spec):
 @pytest.mark.parametrize(("source", "target"), [("attn2o", "ffni"), ("resi", "reso"), ("attn2c", "attn2c")])
 def test_adapter_bridges_a_block_or_refuses_it_in_plain_words(kind, source, target):
     base, given = built(kind)
-    method, net = make("adapter", source=source, target=target, width=3), copy.deepcopy(base)
+    method, net = make("adapter", source=source, target=target, width=16), copy.deepcopy(base)
     refusal = refusal_of(lambda: attached(method, net, rng("init")))
     if refusal:
         assert re.search("is not known: no bridge|no place for the role", refusal)

@@ -98,8 +98,8 @@ def survey(request: dict[str, Any]) -> dict[str, Any]:
     }
     notes = []
     for task in loaded.values():
-        # The words of drawn tasks are the base's own; loading a base to ask costs seconds.
-        if task.split == "user" and (unknown := load_base(request["base"]).unknown_words(task.texts())):
+        # The world draws truth for its own tasks, in the base's own words; loading a base to ask costs seconds.
+        if not task.has_truth and (unknown := load_base(request["base"]).unknown_words(task.texts())):
             notes.append(unknown_line(task.name, unknown, request["base"]))
     return {
         "competitors": competitors,

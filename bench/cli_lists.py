@@ -99,15 +99,16 @@ def tasks(
         print(name)
 
 
-def metrics() -> None:
+def metrics(name: Annotated[str | None, typer.Argument(help="one metric, with its whole card")] = None) -> None:
     """List the scores: what each measures, its range and which way is better."""
-    from bench.metrics import METRICS
+    from bench.metrics import METRICS, metric
 
+    shown = [metric(name)] if name else METRICS.values()
     print_table(
         ["metric", "better", "range", "what it measures"],
         [
             [m.name, "higher" if m.higher_is_better else "lower", f"{m.bounds[0]} to {m.bounds[1]}", m.definition]
-            for m in METRICS.values()
+            for m in shown
         ],
     )
 

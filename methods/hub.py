@@ -40,7 +40,6 @@ UNAVAILABLE: dict[str, str] = {
     "alora": "switches on after an invocation token, and a denoiser reads no tokens",
     "arrow": "routes between LoRAs that are trained already",
     "bdlora": f"{_SAME} the factors' pattern, for serving on several devices",
-    "bone": "peft has it as miss: form = plain is Bone's plain form, form = bat its block-affine one",
     "cartridge": "trains a cache of keys and values of a language model",
     "cpt": _TOKENS,
     "kasa": "needs two penalties on the loss which peft leaves to the training loop, and drops a part of the base",

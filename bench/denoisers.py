@@ -38,7 +38,7 @@ WIDTHS = ("caption_channels", "joint_attention_dim", "cross_attention_dim")  # t
 
 def _unet(denoiser: Any, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
     more: dict[str, Any] = {}
-    config = getattr(denoiser, "config", None)
+    config: Any = getattr(denoiser, "config", None)
     if getattr(config, "addition_embed_type", None) == "text_time":  # SDXL: original size, crop, target size
         six = 6 * config.addition_time_embed_dim
         side = 8 * x.shape[-1]

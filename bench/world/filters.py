@@ -149,7 +149,7 @@ def warp(image: Array, dy: Array, dx: Array) -> Array:
     return image[rows, cols]
 
 
-def line_wave(shape: tuple[int, int], pitch: float, angle: float, phase: float) -> Array:
+def line_wave(shape: tuple[int, int], pitch: float, angle: float, phase: float | Array) -> Array:
     """Triangle wave (H, W) in [0, 1] of straight parallel lines."""
     across = rotated(shape, angle)[1] / pitch + phase
     return np.abs(2.0 * (across - np.floor(across)) - 1.0)

@@ -10,6 +10,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -104,7 +105,8 @@ def export(work: Path, out: Path | None = None, evaluators: Path | None = None) 
     from bench.world import nets
 
     out, evaluators = out or weights_folder(), evaluators or evaluators_folder()
-    pipe = StableDiffusionPipeline(
+    build: Any = StableDiffusionPipeline  # which declares as required what may be none
+    pipe = build(
         vae=AutoencoderKL.from_pretrained(work / "vae"),
         text_encoder=CLIPTextModel.from_pretrained(work / "text_encoder"),
         tokenizer=nets.tokenizer(work / "tokenizer"),

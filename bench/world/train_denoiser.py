@@ -15,6 +15,7 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ LOG_SNR = (0.0, 2.0)  # mean and deviation of the noise levels that are trained 
 DROP = 0.1  # share of samples that see the empty prompt, for classifier-free guidance
 
 
-def fold_statistics(vae: nn.Module, images: np.ndarray) -> None:
+def fold_statistics(vae: Any, images: np.ndarray) -> None:
     """Fold each latent channel's mean and deviation into the 1×1 convolutions, so that latents are standard and
     scaling is 1."""
     with torch.no_grad():
@@ -45,7 +46,7 @@ def fold_statistics(vae: nn.Module, images: np.ndarray) -> None:
 
 
 @torch.no_grad()
-def encode_all(vae: nn.Module, images: np.ndarray, batch: int = 64) -> Tensor:
+def encode_all(vae: Any, images: np.ndarray, batch: int = 64) -> Tensor:
     """Latent means (n, 4, 16, 16), float16."""
     parts = [vae.encode(to_float(images[i : i + batch])).latent_dist.mean.half() for i in range(0, len(images), batch)]
     return torch.cat(parts)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -94,7 +95,7 @@ class StyleViews:
 class Pool:
     """Pictures of which every other one went through the autoencoder; `batch` softens or noises some. In [-1, 1]."""
 
-    def __init__(self, vae: nn.Module, images: np.ndarray, seed: int):
+    def __init__(self, vae: Any, images: np.ndarray, seed: int):
         self.images = images.copy()
         gen = torch.Generator().manual_seed(seed)
         with torch.no_grad():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,7 +46,7 @@ def train(
     """Train for `seconds` of wall time, learning rate falling to zero with the time used; saves `work/vae` every
     minute."""
     torch.manual_seed(seed)
-    net = nets.vae()
+    net: Any = nets.vae()
     if resume or decoder_only:
         net = type(net).from_pretrained(work / "vae")
     if decoder_only:

@@ -65,7 +65,7 @@ class Watcher(Method):
     name, paper, needs_data = "watcher", "none", True
 
     def attach(self, net, rng):
-        net.denoiser.conv_out.bias.requires_grad_(True)
+        net.denoiser.get_parameter("conv_out.bias").requires_grad_(True)
 
     def attach_data(self, net, rng, losses):
         note(trigger=net.trigger, losses=len(losses), draw=torch.rand(1, generator=rng).item())

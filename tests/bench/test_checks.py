@@ -172,7 +172,9 @@ class FromData(Scale):
     def attach_data(self, net, rng, losses):
         self.attach(net, rng)
         own = [m.b for m in wrapped(net)]
-        for m, g in zip(wrapped(net), torch.autograd.grad(sum(loss(net) for loss in losses), own), strict=True):
+        for m, g in zip(
+            wrapped(net), torch.autograd.grad(torch.stack([loss(net) for loss in losses]).sum(), own), strict=True
+        ):
             with torch.no_grad():
                 m.a += self.look(g)
 

@@ -37,6 +37,8 @@ def test_another_seed_is_other_noise_for_every_part(toy_base, toy_task):
     for part in ("cell", "prior", "drift"):
         assert getattr(first, part).equal(getattr(again, part))
         assert not getattr(first, part).allclose(getattr(other, part), atol=1e-3)
+    assert first.prior is not None
+    assert first.drift is not None
     assert not first.prior.allclose(first.drift, atol=1e-3)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -126,7 +128,7 @@ def test_a_bridge_writes_there(kind, place, position):
 def test_a_single_block_has_its_two_ends(name):
     place = arena(lambda: toy_transformer("flux2" if "2" in name else "flux"))
     nets = [place.make() for _ in range(3)]
-    blocks = [next(m for m in net.modules() if type(m).__name__ == name) for net in nets]
+    blocks: list[Any] = [next(m for m in net.modules() if type(m).__name__ == name) for net in nets]
     c = torch.randn(features(blocks[0], "transo"), generator=rng("c"))
     bridge(blocks[0], "attn1i", "attn1i", Constant(c), "probe")
     bridge(blocks[1], "attn1i", "transo", Constant(c), "probe")

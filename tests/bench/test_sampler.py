@@ -107,8 +107,7 @@ def test_grid_lays_pictures_in_rows(n, columns, size):
 def test_the_layout_for_sampling_changes_no_picture_and_not_the_base(toy_base):
     noise = noise_for(toy_base, 2, "x")
     laid = for_sampling(toy_base)
-    weight = toy_base.net.denoiser.conv_in.weight
-    assert weight.is_contiguous()
-    assert not laid.net.denoiser.conv_in.weight.is_contiguous()
+    assert toy_base.net.denoiser.get_parameter("conv_in.weight").is_contiguous()
+    assert not laid.net.denoiser.get_parameter("conv_in.weight").is_contiguous()
     mine, plain = (sample_latents(b, ["a robot", "a dog"], noise, Sampling(3)) for b in (laid, toy_base))
     assert torch.allclose(mine, plain, atol=1e-4)

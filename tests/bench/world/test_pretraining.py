@@ -1,5 +1,7 @@
 """How the pocket base is made: tokenizer, optimiser, statistics, a stopped training that goes on."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -42,7 +44,7 @@ def test_muon_lowers_a_loss_and_side_by_side_is_the_same():
         torch.manual_seed(0)
         net = torch.nn.Sequential(torch.nn.Linear(32, 32), torch.nn.ReLU(), torch.nn.Linear(32, 32))
         opt = Muon(net, 0.05)
-        first = None
+        first = 0.0
         for _ in range(60):
             loss = (net(x) - x).square().mean()
             first = first or loss.item()
@@ -56,7 +58,7 @@ def test_muon_lowers_a_loss_and_side_by_side_is_the_same():
 
 def test_folding_the_statistics_changes_no_picture():
     torch.manual_seed(0)
-    vae = nets.vae().eval()
+    vae: Any = nets.vae().eval()
     images = np.random.default_rng(0).integers(0, 255, (16, 64, 64, 3)).astype(np.uint8)
     x = to_float(images)
     with torch.no_grad():

@@ -46,7 +46,7 @@ def test_a_style_is_written_and_loads(tmp_path):
 @needs_pocket
 def test_the_committed_tasks_are_complete_and_match_their_checksums():
     lines = (POCKET / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
-    listed = dict(reversed(line.split("  ", 1)) for line in lines)
+    listed = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
     there = {p.relative_to(POCKET).as_posix() for p in POCKET.rglob("*") if p.is_file()} - {"SHA256SUMS"}
     assert there == set(listed)
     wrong = [f for f, digest in listed.items() if hashlib.sha256((POCKET / f).read_bytes()).hexdigest() != digest]

@@ -120,11 +120,20 @@ def trains_only_its_own(method: Method, place: Arena) -> None:
     tensors = dict(before.named_parameters()) | dict(before.named_buffers())
     moved = {k for k, p in (*net.named_parameters(), *net.named_buffers()) if k in tensors and not p.equal(tensors[k])}
     assert not moved - own, f"training moved what is not trainable: {some(moved - own)}"
-    lame = {key for key in own - moved if not any(key.startswith(f"{path}.") for path in idle(place))}
+    back = own - moved if type(method).step is Method.step else own - moved - _pulled(method, place)
+    lame = {key for key in back if not any(key.startswith(f"{path}.") for path in idle(place))}
     assert not lame, f"trainable, but training never moved it: {some(lame)}"
     optimised = {id(p) for group in method.groups(net, method.lr) for p in group["params"]}
     named = {id(p): k for k, p in net.named_parameters() if p.requires_grad}
     assert optimised == set(named), f"groups() and requires_grad disagree on {len(optimised ^ set(named))} tensors"
+
+
+def _pulled(method: Method, place: Arena) -> set[str]:
+    """Trainable tensors that the loss pulls at: a method that moves its budget may have put one back to where it was."""
+    net = fresh(method, place)
+    with torch.enable_grad():
+        place.loss(net).backward()
+    return {key for key, p in net.named_parameters() if p.grad is not None and bool(p.grad.any())}
 
 
 def learns(method: Method, place: Arena) -> None:
@@ -145,13 +154,19 @@ def survives_disk(method: Method, place: Arena) -> None:
 
 
 @torch.no_grad()
-def _survives(method: Method, place: Arena, net: Network) -> None:
-    from safetensors.torch import load, save
-
-    back = fresh(method, place, seed=1)
-    load_state(back, load(save({k: v.contiguous() for k, v in state(net).items()})))
+def _survives(method: Method, place: Arena, net: Network, again: bool = False) -> None:
+    back = _read_back(method, place, net, again)
     a, b = place.run(net), place.run(back)
     assert same(a, b), f"read back under another seed, {gap(a, b)}: something random is frozen and not saved"
+
+
+def _read_back(method: Method, place: Arena, net: Network, again: bool = False) -> Network:
+    """The state of `net` in a network attached under another seed, or `again` with the start that `net` had."""
+    from safetensors.torch import load, save
+
+    back = fresh(method, place, data=True) if again else fresh(method, place, seed=1)
+    load_state(back, load(save({k: v.contiguous() for k, v in state(net).items()})))
+    return back
 
 
 def starts_from_data(method: Method, place: Arena) -> None:
@@ -177,7 +192,11 @@ def starts_from_data(method: Method, place: Arena) -> None:
     assert after < before, (
         f"from data, {STEPS} steps at lr {method.lr:g} take the loss from {before:.5g} to {after:.5g}"
     )
-    _survives(method, place, net)
+    if method.data_bound:
+        with torch.no_grad():
+            lost = not same(place.run(net), place.run(_read_back(method, place, net)))
+        assert lost, "data_bound = True, yet the state says it all: leave the declaration out"
+    _survives(method, place, net, again=method.data_bound)
 
 
 @torch.no_grad()

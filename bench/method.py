@@ -87,6 +87,7 @@ class Method:
     trains: ClassVar[bool] = True  # False only for the frozen base as a row
     # Facts for the tables, and for how the harness calls the method.
     needs_data: ClassVar[bool] = False  # its start is computed from batches of the task: see attach_data
+    data_bound: ClassVar[bool] = False  # and its saved state fits only a network that got the same start again
     side: ClassVar[str] = "denoiser"  # what it trains: "denoiser", "text" or "both"
     formula: ClassVar[str] = ""  # one line of plain text: "W' = W + (alpha / rank) B A"
 

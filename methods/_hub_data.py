@@ -79,6 +79,7 @@ class CorDA(Informed):
     """
 
     name = "corda"
+    data_bound = True  # B0 A0 is taken from W and kept nowhere
     paper = "arXiv:2406.05223, section 3"
     lr = 5e-4
     space = {"lr": (2e-5, 5e-3, "log"), "rank": (1, 64, "log")}
@@ -115,6 +116,7 @@ class LoRAGA(Informed):
     """
 
     name = "lora_ga"
+    data_bound = True  # B0 A0 is taken from W and kept nowhere
     paper = "arXiv:2407.05000, section 3"
     formula = "W' = (W - s B0 A0) + s B A; A0, B0 from the singular vectors of dL/dW"
 

@@ -19,7 +19,7 @@ check: setup  ## style and types
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 test: setup  ## what must pass before every commit
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --maxprocesses 8 --dist loadfile
 
 bench: setup  ## run the quick board and write its tables, figures and page
 	$(BIN)/litmus bench quick

@@ -129,7 +129,7 @@ def trains_only_its_own(method: Method, place: Arena) -> None:
 
 
 def _pulled(method: Method, place: Arena) -> set[str]:
-    """Trainable tensors that the loss pulls at: a method that moves its budget may have put one back to where it was."""
+    """Trainable tensors that the loss pulls at: a method that moves its budget may have put one back where it was."""
     net = fresh(method, place)
     with torch.enable_grad():
         place.loss(net).backward()

@@ -38,12 +38,14 @@ def tasks(
 @pocket.command("train")
 def train(
     work: Annotated[Path | None, typer.Option(help="where training keeps its state; default: results/.pocket")] = None,
-    samples: Annotated[int, typer.Option(help="pictures that the denoiser sees")] = 400_000,
+    samples: Annotated[int, typer.Option(help="pictures that the denoiser sees")] = 140_000,
     vae_minutes: Annotated[float, typer.Option(help="minutes for the autoencoder")] = 30,
     decoder_minutes: Annotated[float, typer.Option(help="extra minutes for its decoder, at the end")] = 0,
     stage: Annotated[list[str] | None, typer.Option(help="only these stages, in order (repeat the option)")] = None,
     threads: Annotated[int | None, typer.Option(help="torch threads; default: torch's choice")] = None,
     seed: Annotated[int, typer.Option(help="seed of data and weights")] = 0,
+    scale: Annotated[float, typer.Option(help="share of all pictures, steps and minutes; 0.002: does it run?")] = 1.0,
+    out: Annotated[Path | None, typer.Option(help="folder for the result; default: the package itself")] = None,
 ) -> None:
     """Train base and evaluators from nothing; stop it at any time and call it again to go on.
 
@@ -53,7 +55,8 @@ def train(
     from bench.world.pretrain import STAGES, main
 
     folder = work or results() / ".pocket"
-    main(folder, vae_minutes, samples, decoder_minutes, tuple(stage) if stage else STAGES, seed, threads)
+    stages = tuple(stage) if stage else STAGES
+    main(folder, vae_minutes, samples, decoder_minutes, stages, seed, threads, scale, out)
 
 
 @pocket.command("card")

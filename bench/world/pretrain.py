@@ -19,6 +19,7 @@ from bench.world.captions import vocabulary
 
 STAGES = ("vae", "latents", "denoiser", "evaluators", "decoder", "export")
 VAE_PICTURES, BASE_PICTURES = 24_000, 60_000
+LEAST = 300  # pictures, however small the scale
 LICENCE = "Apache-2.0"
 
 
@@ -43,17 +44,18 @@ def _drawn(work: Path, name: str, draw: Callable[[], np.ndarray]) -> np.ndarray:
     return np.load(file, mmap_mode="r")
 
 
-def _vae_pictures(work: Path, seed: int) -> np.ndarray:
+def _vae_pictures(work: Path, seed: int, scale: float) -> np.ndarray:
     from bench.world.data import any_sample, draw_many
 
-    return _drawn(work, "vae_pictures", lambda: draw_many(any_sample, VAE_PICTURES, seed + 1)[0])
+    n = max(LEAST, int(VAE_PICTURES * scale))
+    return _drawn(work, "vae_pictures", lambda: draw_many(any_sample, n, seed + 1)[0])
 
 
-def stage_vae(work: Path, seconds: float, seed: int) -> None:
+def stage_vae(work: Path, seconds: float, seed: int, scale: float = 1.0) -> None:
     from bench.world.train_denoiser import fold_statistics
     from bench.world.train_vae import train
 
-    pictures = _vae_pictures(work, seed)
+    pictures = _vae_pictures(work, seed, scale)
     train(pictures, work, seconds, batch=6, lr=5e-3, seed=seed)
     from diffusers import AutoencoderKL
 
@@ -63,7 +65,7 @@ def stage_vae(work: Path, seconds: float, seed: int) -> None:
     (work / "vae.done").touch()
 
 
-def stage_latents(work: Path, seed: int) -> None:
+def stage_latents(work: Path, seed: int, scale: float = 1.0) -> None:
     import torch
     from diffusers import AutoencoderKL
 
@@ -72,7 +74,7 @@ def stage_latents(work: Path, seed: int) -> None:
     from bench.world.train_denoiser import encode_all
 
     tokenizer = nets.tokenizer(work / "tokenizer")
-    images, captions, _ = draw_many(base_sample, BASE_PICTURES, seed + 21)
+    images, captions, _ = draw_many(base_sample, max(LEAST, int(BASE_PICTURES * scale)), seed + 21)
     vae = AutoencoderKL.from_pretrained(work / "vae").eval()
     latents = encode_all(vae, images)
     n = tokenizer.model_max_length
@@ -89,11 +91,11 @@ def stage_denoiser(work: Path, samples: int, seed: int) -> None:
     train(data["latents"], data["ids"], data["empty"], work, samples, seed=seed)
 
 
-def stage_decoder(work: Path, seconds: float, seed: int) -> None:
+def stage_decoder(work: Path, seconds: float, seed: int, scale: float = 1.0) -> None:
     """More time for the decoder alone: the latents, and with them the denoiser, stay what they are."""
     from bench.world.train_vae import train
 
-    train(_vae_pictures(work, seed), work, seconds, batch=6, lr=2e-3, decoder_only=True, seed=seed + 5)
+    train(_vae_pictures(work, seed, scale), work, seconds, batch=6, lr=2e-3, decoder_only=True, seed=seed + 5)
 
 
 def export(work: Path, out: Path | None = None, evaluators: Path | None = None) -> None:
@@ -119,12 +121,12 @@ def export(work: Path, out: Path | None = None, evaluators: Path | None = None) 
     staging = out.with_name(out.name + ".part")
     shutil.rmtree(staging, ignore_errors=True)
     pipe.to(dtype=torch.float16).save_pretrained(staging, safe_serialization=True)
-    for file in staging.glob(
-        "*/config.json"
-    ):  # where the parts lay on the machine that trained them is nobody's business
+    for file in staging.glob("*/config.json"):
         config = json.loads(file.read_text(encoding="utf-8"))
-        if config.pop("_name_or_path", None):
-            file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        config.pop("_name_or_path", None)  # where the parts lay on the machine that trained them is nobody's business
+        if "dtype" in config:  # transformers loads what it says here, diffusers float32: a pipeline needs one of them
+            config["dtype"] = "float32"
+        file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     about = {"licence": LICENCE, "words": vocabulary(), "made_by": "litmus pocket train"}
     (staging / "pocket.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     shutil.rmtree(out, ignore_errors=True)
@@ -138,14 +140,20 @@ def export(work: Path, out: Path | None = None, evaluators: Path | None = None) 
 
 def main(
     work: Path,
-    vae_minutes: float = 20,
-    samples: int = 400_000,
-    decoder_minutes: float = 12,
+    vae_minutes: float = 30,
+    samples: int = 140_000,
+    decoder_minutes: float = 0,
     stages: tuple[str, ...] = STAGES,
     seed: int = 0,
     threads: int | None = None,
+    scale: float = 1.0,
+    out: Path | None = None,
 ) -> None:
-    """Run the stages that `work` does not hold yet. `samples` = pictures that the denoiser sees."""
+    """Run the stages that `work` does not hold yet. `samples` = pictures that the denoiser sees.
+
+    `scale` multiplies pictures, steps and minutes of all stages. The result goes to `out`/weights and
+    `out`/evaluators, or takes the place of what is shipped.
+    """
     import torch
 
     if wrong := [s for s in stages if s not in STAGES]:
@@ -154,17 +162,17 @@ def main(
         torch.set_num_threads(threads)
     work.mkdir(parents=True, exist_ok=True)
     if "vae" in stages and not (work / "vae.done").exists():
-        stage_vae(work, vae_minutes * 60, seed)
+        stage_vae(work, vae_minutes * 60 * scale, seed, scale)
     if "latents" in stages and not (work / "latents.pt").exists():
-        stage_latents(work, seed)
+        stage_latents(work, seed, scale)
     if "denoiser" in stages:
-        stage_denoiser(work, samples, seed)
+        stage_denoiser(work, max(LEAST, int(samples * scale)), seed)
     if "evaluators" in stages and not (work / "evaluators" / "config.json").exists():
         from bench.world.train_evaluators import train
 
-        train(work, seed=seed)
-    if "decoder" in stages and not (work / "decoder.done").exists():
-        stage_decoder(work, decoder_minutes * 60, seed)
+        train(work, scale, seed)
+    if "decoder" in stages and decoder_minutes > 0 and not (work / "decoder.done").exists():
+        stage_decoder(work, decoder_minutes * 60 * scale, seed, scale)
         (work / "decoder.done").touch()
     if "export" in stages:
-        export(work)
+        export(work, out and out / "weights", out and out / "evaluators")

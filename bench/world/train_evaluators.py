@@ -154,7 +154,7 @@ def train(work: Path, scale: float = 1.0, seed: int = 0, only: str | None = None
     vae = AutoencoderKL.from_pretrained(work / "vae").eval().requires_grad_(False)
     tokenizer = nets.tokenizer(work / "tokenizer")
     evaluators = Evaluators(LABELS, clip_config(len(tokenizer), tokenizer.model_max_length), tokenizer)
-    n_ids = int(1300 * scale)
+    n_ids = max(120, int(1300 * scale))  # 24 classes, and a batch asks for several of one class
 
     def want(name: str) -> bool:
         return only in (None, name) and not (only is None and (work / "evaluators" / f"{name}.done").exists())
@@ -189,12 +189,12 @@ def train(work: Path, scale: float = 1.0, seed: int = 0, only: str | None = None
             index = np.concatenate([rng.choice(members[i], 4, replace=False) for i in chosen])
             return contrastive(evaluators.nets[name](pool.batch(index, rng)), torch.from_numpy(ids[index]))
 
-        _optimise(evaluators.nets[name], int((650 if name == "identity" else 330) * scale), 3e-3, loss_of, name)
+        _optimise(evaluators.nets[name], max(3, int((650 if name == "identity" else 330) * scale)), 3e-3, loss_of, name)
         done(name)
 
     if want("attributes") or want("clip"):
-        base = draw_many(full_sample, int(16000 * scale), seed + 31)
-        odd = draw_many(odd_sample, int(10000 * scale), seed + 32)
+        base = draw_many(full_sample, max(200, int(16000 * scale)), seed + 31)
+        odd = draw_many(odd_sample, max(100, int(10000 * scale)), seed + 32)
         images, captions, labels = (
             np.concatenate([base[0], odd[0]]),
             base[1] + odd[1],
@@ -220,10 +220,10 @@ def train(work: Path, scale: float = 1.0, seed: int = 0, only: str | None = None
             return (F.cross_entropy(logits, goal) + F.cross_entropy(logits.T, goal)) / 2
 
         if want("attributes"):
-            _optimise(evaluators.nets["attributes"], int(1000 * scale), 3e-3, attribute_loss, "attributes")
+            _optimise(evaluators.nets["attributes"], max(3, int(1000 * scale)), 3e-3, attribute_loss, "attributes")
             done("attributes")
         if want("clip"):
-            _optimise(evaluators.nets["clip"], int(1000 * scale), 3e-3, clip_loss, "clip")
+            _optimise(evaluators.nets["clip"], max(3, int(1000 * scale)), 3e-3, clip_loss, "clip")
             done("clip")
 
     from safetensors.torch import load_file

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from bench.method import Network, register
-from methods._hub_lora import LowRank
+from methods._hub_lora import Cut
 from methods._hub_product import one_of
-from methods._peft import ADAPTER, LINEAR, Shape, drawn_from, wrapped
+from methods._peft import ADAPTER, Shape, drawn_from, wrapped
 
 if TYPE_CHECKING:
     from bench.method import Loss
@@ -27,18 +27,10 @@ ERROR = 0.05  # largest |C C^-1 - I| that goes well; both as in the authors' cod
 
 
 @dataclass(frozen=True)
-class Informed(LowRank):
+class Informed(Cut):
     """LoRA whose start looks at data; the rank stops at min(out, in)."""
 
-    kinds = LINEAR
     needs_data = True
-
-    def fitting(self, shape: Shape) -> int:
-        return min(self.rank, *shape)
-
-    def settings(self, shape: Shape) -> dict[str, Any]:
-        rank = self.fitting(shape)
-        return {"r": rank, "lora_alpha": rank if self.alpha is None else self.alpha * rank / self.rank}
 
 
 @register

@@ -235,7 +235,9 @@ def run(
 
 @app.command()
 def sweep(protocol: PROTOCOL, results: RESULTS = None, workers: WORKERS = None, retry_failed: RETRY = False) -> None:
-    """Try every learning rate of a protocol's [sweep] table on tuning tasks, and print the best of each method.
+    """Try learning rates of a protocol's [sweep] table on tuning tasks, and print the best of each method.
+
+    The table lists rates (`[sweep.lrs]`), or methods whose rate is searched around their own (`around = [...]`).
 
     Example: `litmus sweep tuning`
     """
@@ -247,6 +249,9 @@ def sweep(protocol: PROTOCOL, results: RESULTS = None, workers: WORKERS = None, 
         raise LitmusError(f"{rules.name} has no [sweep] table: litmus bench {protocol} runs it")
     planned = _planned(rules, results, workers, retry_failed)
     records = board.run(planned, say)
+    while (further := board.plan(rules, planned.folder)).plan.keys() != planned.plan.keys():  # a search goes on
+        say(further.headline())
+        records = board.run(planned := further, say)
     say(board.summary(planned, records))
     header, rows, rule = board.choices(list(records.values()))
     print_table(header, rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -58,9 +59,37 @@ def plan(
     """Look up what `protocol` names and compare it with the records in `folder` (default: results/<name>)."""
     folder = folder or results() / protocol.name
     catalogue = catalogue or ask(protocol)
-    runs = expand(protocol, catalogue)
-    todo, have = missing(runs, folder, retry_failed)
-    return Board(protocol, folder, runs, todo, have, catalogue.notes)
+    scores: dict[str, dict[float, float]] = {}
+    while True:
+        runs = expand(protocol, catalogue, scores)
+        todo, have = missing(runs, folder, retry_failed)
+        if scores == (scores := _searched(protocol, catalogue, runs, have)):  # nothing more to learn from the records
+            return Board(protocol, folder, runs, todo, have, catalogue.notes)
+
+
+def _searched(
+    protocol: Protocol, catalogue: Catalogue, runs: dict[str, Run], have: dict[str, Record]
+) -> dict[str, dict[float, float]]:
+    """The mean headline of each learning rate of a search that has a record in every block, by spec.
+
+    A rate with a failed run stands below those that merely taught nothing, so that the search turns round there.
+    """
+    if not protocol.sweep or not protocol.sweep.around or not have:
+        return {}
+    from bench.study.frame import tidy
+    from bench.study.tuning import choose
+
+    open_ = {(run.spec, run.lr) for key, run in runs.items() if key not in have}
+    trials = {
+        choice.spec: {
+            t.lr: -1.0 if t.failed else t.score.value
+            for t in choice.trials
+            if (choice.spec, t.lr) not in open_ and not math.isnan(t.score.value)
+        }
+        for choice in choose(tidy(list(have.values())).frame)
+        if choice.objective == protocol.objective
+    }
+    return {spec: trials.get(catalogue.competitors[spec].spec, {}) for spec in protocol.sweep.around}
 
 
 def run(board: Board, say: Say, command: tuple[str, ...] = COMMAND) -> dict[str, Record]:

@@ -147,9 +147,18 @@ class Extra(_Strict):
 
 
 class Sweep(_Strict):
-    """Learning rates to try per method spec (all on the protocol's tasks, which are tuning tasks)."""
+    """Learning rates to try per method spec (all on the protocol's tasks, which are tuning tasks).
 
-    lrs: dict[str, tuple[float, ...]]
+    `lrs` lists them; for the specs in `around` they are searched about the method's own rate (bench.bracket).
+    """
+
+    lrs: dict[str, tuple[float, ...]] = {}
+    around: tuple[str, ...] = ()
+
+    @field_validator("around")
+    @classmethod
+    def _readable(cls, around: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_canonical(spec) for spec in around)
 
     @field_validator("lrs")
     @classmethod

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
+from bench.bracket import reach
 from bench.config import PSEUDO, UNTRAINED, LitmusError, Protocol, nearest
 from bench.record import Run
 
@@ -51,7 +53,8 @@ class Catalogue:
 
 def specs(protocol: Protocol) -> list[str]:
     """Every method spec that a protocol names, the base first."""
-    named = ["base", *(row.spec for row in protocol.methods), *(protocol.sweep.lrs if protocol.sweep else ())]
+    swept = [*protocol.sweep.lrs, *protocol.sweep.around] if protocol.sweep else []
+    named = ["base", *(row.spec for row in protocol.methods), *swept]
     return list(dict.fromkeys(named))
 
 
@@ -84,7 +87,7 @@ class _Row:
     seeds: tuple[int, ...]
 
 
-def _rows(protocol: Protocol) -> Iterable[_Row]:
+def _rows(protocol: Protocol, searched: Mapping[str, Iterable[float]]) -> Iterable[_Row]:
     """The rows of a protocol with every default filled in."""
     for row in protocol.methods:
         yield _Row(
@@ -106,15 +109,19 @@ def _rows(protocol: Protocol) -> Iterable[_Row]:
                 extra.tasks or listed[spec].tasks or protocol.tasks,
                 extra.seeds or listed[spec].seeds or protocol.seeds,
             )
-    for spec, lrs in (protocol.sweep.lrs if protocol.sweep else {}).items():
+    for spec, lrs in [*(protocol.sweep.lrs if protocol.sweep else {}).items(), *searched.items()]:
         for lr in lrs:
             yield _Row(spec, lr, protocol.objective, protocol.tasks, protocol.seeds)
 
 
-def expand(protocol: Protocol, catalogue: Catalogue) -> dict[str, Run]:
+def expand(
+    protocol: Protocol, catalogue: Catalogue, scores: Mapping[str, Mapping[float, float]] = MappingProxyType({})
+) -> dict[str, Run]:
     """All runs of a protocol by key, block by block; each block has its floor (`base`) and ceiling (`truth`) rows.
 
-    A run that two rows name is there once. LitmusError for a sweep over test tasks: nothing is chosen on those.
+    `scores` are those of the learning rates that a search has tried so far, by spec: they decide what it tries next
+    (bench.bracket). A run that two rows name is there once. LitmusError for a sweep over test tasks: nothing is chosen
+    on those.
     """
     if protocol.sweep and (tests := [name for name, facts in catalogue.tasks.items() if facts.split == "test"]):
         raise LitmusError(
@@ -144,7 +151,9 @@ def expand(protocol: Protocol, catalogue: Catalogue) -> dict[str, Run]:
             )
         )
 
-    for row in _rows(protocol):
+    around = protocol.sweep.around if protocol.sweep else ()
+    searched = {spec: reach(catalogue.competitors[spec].lr, scores.get(spec, {})) for spec in around}
+    for row in _rows(protocol, searched):
         one = catalogue.competitors[row.spec]
         if one.method in UNTRAINED:
             make = _untrained(one.method)

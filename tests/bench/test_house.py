@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYER = {
     **dict.fromkeys(
         [
+            "bench.bracket",
             "bench.budget",
             "bench.config",
             "bench.denoisers",

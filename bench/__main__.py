@@ -25,7 +25,7 @@ _guard()
 import typer  # noqa: E402  the guard speaks first
 
 from bench import cli_lists  # noqa: E402
-from bench.cli import method_names, print_table, say  # noqa: E402
+from bench.cli import board_folder, board_names, method_names, print_table, say  # noqa: E402
 from bench.config import LitmusError  # noqa: E402
 from bench.world.cli import pocket, world  # noqa: E402
 
@@ -56,12 +56,6 @@ def _task_names() -> list[str]:
     from bench.tasks import list_tasks
 
     return list_tasks()
-
-
-def _board_names() -> list[str]:
-    from bench.config import results
-
-    return sorted(folder.parent.name for folder in results().glob("*/runs"))
 
 
 PROTOCOL = Annotated[
@@ -261,18 +255,13 @@ def sweep(protocol: PROTOCOL, results: RESULTS = None, workers: WORKERS = None, 
 
 @app.command()
 def report(
-    board: Annotated[str, typer.Argument(autocompletion=_board_names, help="a board's name, or its folder")],
+    board: Annotated[str, typer.Argument(autocompletion=board_names, help="a board's name, or its folder")],
 ) -> None:
     """Write a board's tables, figures and page again, from its records only.
 
     Examples: `litmus report quick` · `litmus report results/mine`
     """
-    from bench.config import nearest, results
-
-    folder = results() / board if (results() / board / "runs").is_dir() else Path(board)
-    if not (folder / "runs").is_dir():
-        raise LitmusError(nearest(board, _board_names(), "board"))
-    _finish(_write_report(folder))
+    _finish(_write_report(board_folder(board)))
 
 
 cli_lists.add_to(app)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli import method_names, print_table, say
+from bench.cli import board_folder, method_names, print_table, say
 from bench.config import LitmusError
 
 
@@ -29,18 +29,29 @@ def methods(
         str | None, typer.Argument(autocompletion=method_names, help="one method, with its settings")
     ] = None,
     write: Annotated[Path | None, typer.Option(help="write the page about all methods to this file")] = None,
+    board: Annotated[
+        str | None,
+        typer.Option(help="with --write: the board (name or folder) whose scores and pictures the page shows"),
+    ] = None,
 ) -> None:
     """List the methods, or one method's hyperparameters.
 
-    Examples: `litmus methods` · `litmus methods lora` · `litmus methods --write docs/methods.md`
+    Examples: `litmus methods` · `litmus methods lora` · `litmus methods --write docs/methods.md --board zoo`
     """
     from bench import zoo
     from bench.config import nearest
     from bench.method import METHODS, load_plugins
 
     load_plugins()
+    if board is not None and write is None:
+        raise LitmusError("--board goes with --write FILE: which page shall show the board's pictures?")
     if write is not None:
-        zoo.write(write)
+        shown = ""
+        if board is not None:
+            from bench.report import gallery
+
+            shown = gallery.write(board_folder(board), write, [*zoo.own()])
+        zoo.write(write, shown)
         print(write)
         return
     if name is None:

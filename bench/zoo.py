@@ -22,6 +22,16 @@ from bench.params import markdown
 from bench.sites import sites
 
 END = "<!-- Written by `litmus methods --write docs/methods.md` up to here; what follows is kept. -->"
+GALLERY = """## What they learn
+
+Each method at the learning rate that a search on a tuning task gave it, on one subject and one style that no rate was
+chosen on, with one seed. Scores are normalised: concept 0 is the frozen base and 1 is truth; follows 0 is the text
+score of a wrong prompt and 1 is truth's. Pictures: prompts of the subject, then of the style, with the same noise in
+each line. One seed and two tasks rank nobody: that is what boards with intervals are for.
+"""
+GALLERY_END = (
+    "<!-- Written by `litmus methods --write docs/methods.md --board zoo` up to here; what follows is kept. -->"
+)
 KINDS = {nn.Linear: "linear", nn.Conv2d: "conv", nn.Embedding: "embedding"}
 ORDER = ("attn1", "attn2", "ff", "resnet", "block", "other", "text", "linear", "conv", "norm", "bias", "embedding")
 HEAD = """# The methods
@@ -185,7 +195,14 @@ def _paragraph(name: str, cls: type[Method]) -> str:
     return "\n".join([*lines, ""])
 
 
-def write(path: Path) -> None:
-    """Write the page, keeping what stands in the file after its END line."""
+def write(path: Path, gallery: str = "") -> None:
+    """Write the page to `path`; what stands below its END lines is kept.
+
+    `gallery` (Markdown, from bench.report.gallery) goes between the two END lines; "" keeps the one that is there.
+    """
     old = path.read_text(encoding="utf-8") if path.is_file() else ""
-    path.write_text(page() + old.partition(END + "\n")[2], encoding="utf-8")
+    tail = old.partition(END + "\n")[2]
+    shown, mark, rest = tail.rpartition(GALLERY_END + "\n")
+    if gallery:
+        shown, mark = f"\n{GALLERY}\n{gallery}\n\n", GALLERY_END + "\n"
+    path.write_text(page() + shown + mark + rest, encoding="utf-8")

@@ -56,6 +56,22 @@ def test_what_follows_the_page_is_kept(tmp_path, monkeypatch):
     assert path.read_text() == first + "\n## Samples\n"
 
 
+def test_a_gallery_stands_between_the_page_and_what_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(zoo, "own", lambda: {"bias": METHODS["bias"]})
+    path = tmp_path / "methods.md"
+    zoo.write(path)
+    path.write_text(path.read_text() + "\n## By hand\n")
+    for shown in ("| one |", "| two |", ""):
+        zoo.write(path, shown)
+        text = path.read_text()
+        assert (
+            text.index(zoo.END) < text.index(zoo.GALLERY) < text.index(zoo.GALLERY_END) < text.index("\n## By hand\n")
+        )
+        assert text.count(zoo.GALLERY) == text.count(zoo.GALLERY_END) == text.count("## By hand") == 1
+    assert "| two |" in text  # what a write without a gallery leaves
+    assert "| one |" not in text
+
+
 def test_what_is_not_here_comes_with_its_reason(monkeypatch):
     family = ModuleType("methods.zzz")
     family.UNAVAILABLE = {"qalora": "it wants a quantised base"}  # type: ignore[attr-defined]

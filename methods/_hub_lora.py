@@ -67,12 +67,12 @@ class Cut(LowRank):
 class RsLoRA(LowRank):
     """LoRA scaled by alpha / sqrt(rank), so that the product does not shrink as the rank grows.
 
-    Kalajdzievski, "A Rank Stabilization Scaling Factor for Fine-Tuning with LoRA", 2023, arXiv:2312.03732, section 3.
+    Kalajdzievski, "A Rank Stabilization Scaling Factor for Fine-Tuning with LoRA", 2023, arXiv:2312.03732.
     alpha  none means alpha = sqrt(rank), a factor of 1 as in `lora`; at a given alpha the two part
     """
 
     name = "rslora"
-    paper = "arXiv:2312.03732, section 3"
+    paper = "arXiv:2312.03732"
     formula = "W' = W + (alpha / sqrt(rank)) B A"
     kinds = LINEAR_CONV
 
@@ -112,11 +112,11 @@ class PiSSA(Cut):
     """LoRA that starts as the largest singular parts of W, the rest of W being frozen.
 
     Meng, Wang, Zhang, "PiSSA: Principal Singular Values and Singular Vectors Adaptation of Large Language Models",
-    NeurIPS 2024, arXiv:2404.02948, section 3. The rank stops at min(out, in).
+    NeurIPS 2024, arXiv:2404.02948. The rank stops at min(out, in).
     """
 
     name = "pissa"
-    paper = "arXiv:2404.02948, section 3"
+    paper = "arXiv:2404.02948"
     lr = 5e-4
     space = {"lr": (2e-5, 5e-3, "log"), "rank": (1, 64, "log")}
     formula = "W' = (W - B0 A0) + B A; B0 A0 = U_r S_r V_r^T of W"
@@ -130,12 +130,12 @@ class PiSSA(Cut):
 class OLoRA(Cut):
     """LoRA that starts as the first columns of Q and rows of R, W = Q R, the rest of W being frozen.
 
-    Buyukakyuz, "OLoRA: Orthonormal Low-Rank Adaptation of Large Language Models", 2024, arXiv:2406.01775, section 3.
+    Buyukakyuz, "OLoRA: Orthonormal Low-Rank Adaptation of Large Language Models", 2024, arXiv:2406.01775.
     The rank stops at min(out, in).
     """
 
     name = "olora"
-    paper = "arXiv:2406.01775, section 3"
+    paper = "arXiv:2406.01775"
     lr = 5e-4
     space = {"lr": (2e-5, 5e-3, "log"), "rank": (1, 64, "log")}
     formula = "W' = (W - s B0 A0) + s B A; B0 = Q[:, :r], A0 = R[:r] of W = Q R"
@@ -149,8 +149,8 @@ class OLoRA(Cut):
 class MiCA(Cut):
     """LoRA whose B is frozen at the left singular vectors of W's smallest singular values; A starts at 0.
 
-    "Minor Component Adaptation", arXiv:2604.01694; paper not read, as peft's `mica` start. The rank stops at
-    min(out, in).
+    Rudiger, Raschka, "MiCA Learns More Knowledge Than LoRA and Full Fine-Tuning", 2026, arXiv:2604.01694 (minor
+    component adaptation); paper not read, as peft's `mica` start. The rank stops at min(out, in).
     """
 
     name = "mica"
@@ -202,7 +202,7 @@ class VeLoRA(LowRank):
     """
 
     name = "velora"
-    paper = "NeurIPS 2024, arXiv:2405.17991"
+    paper = "arXiv:2405.17991"
     formula = "W' = W + (alpha / rank) B A; dL/dA from x ~ (x . v) v in each piece of x, v their mean, |v| = 1"
     kinds = LINEAR
 
@@ -250,7 +250,8 @@ class _Kept(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        (numbers, v, a), grad = ctx.saved_tensors, grads[0]
+        a = ctx.saved_tensors[-1]
+        numbers, v, grad = (t.to(a.dtype) for t in (*ctx.saved_tensors[:2], grads[0]))  # autocast made them narrow
         x = (numbers[..., None] * v).flatten(-2)[..., : a.shape[-1]]
         return grad @ a, grad.flatten(0, -2).mT @ x.flatten(0, -2), None
 
@@ -269,7 +270,7 @@ class BDLoRA(LowRank):
     """
 
     name = "bdlora"
-    paper = "NeurIPS 2025, arXiv:2510.23346"
+    paper = "arXiv:2510.23346"
     formula = "W' = W + (alpha / rank) B A, with B = blockdiag(B_1 .. B_n), at closing layers A = blockdiag(A_1 .. A_n)"
     kinds = LINEAR
     packable = False  # peft adds in place to the base layer's output

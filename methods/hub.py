@@ -1,7 +1,7 @@
 """Every tuner of Hugging Face's peft that can train a denoiser, as methods; what cannot, with the reason.
 
 The entries are in methods/_hub_*.py by family, and the way that a tuner becomes a method in methods/_peft.py. Written
-against peft 0.21; a tuner that the installed release lacks is refused when it is attached.
+against peft 0.21.2; a tuner that the installed release lacks is refused when it is attached.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ UNAVAILABLE: dict[str, str] = {
     "prefix_tuning": "gives a language model's attention past keys and values, which a denoiser does not take",
     "prompt_tuning": _TOKENS,
     "qalora": _QUANTISED,
-    "shadow": "runs a second transformer beside the base, whose class peft must know",
+    "shadow": "wraps whole blocks beside a second network: a U-Net has no row of them; for transformers not written yet",
     "trainable_tokens": "trains rows of a token embedding, which is on the text side: textual inversion does that here",
     "xlora": "mixes LoRAs that are trained already, by a language model's hidden states",
 }

@@ -313,7 +313,7 @@ class MiSS(Tuner):
     """One small matrix D that all pieces of the weight's input share; Bone and its block-affine form live here too.
 
     Kang, Yin, "MiSS: Revisiting the Trade-off in LoRA with an Efficient Shard-Sharing Structure", 2024,
-    arXiv:2409.15371 (title of version 12); earlier versions call it Bone, "Block-Affine Adaptation".
+    arXiv:2409.15371 (title of version 12); earlier versions, by Kang alone, call it Bone, "Block-Affine Adaptation".
     rank  rows of D: the input is cut into pieces of that length
     form  plain: D (rank, out), peft's default and Bone's plain form; bat: D (out / rank, rank, rank) times each tile
           of W, the block-affine form, rank being the largest divisor of both sides not above the one given;

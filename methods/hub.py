@@ -49,7 +49,7 @@ UNAVAILABLE: dict[str, str] = {
     "prefix_tuning": "gives a language model's attention past keys and values, which a denoiser does not take",
     "prompt_tuning": _TOKENS,
     "qalora": _QUANTISED,
-    "shadow": "wraps whole blocks beside a second network: a U-Net has no row of them; for transformers not written yet",
+    "shadow": "wraps whole blocks beside a second network: a U-Net has no row of them; for transformers not written",
     "trainable_tokens": "trains rows of a token embedding, which is on the text side: textual inversion does that here",
     "xlora": "mixes LoRAs that are trained already, by a language model's hidden states",
 }

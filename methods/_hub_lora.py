@@ -170,7 +170,8 @@ class Orthogonal(LowRank):
     """LoRA whose A and B both start at random, but in directions that cancel: B A = 0 and W stays whole.
 
     peft's `orthogonal` start, which has no paper (peft names https://datta0.github.io/posts/rethink-lora-init): the
-    rows of a random orthogonal matrix are dealt out, every other one to A and to B. The rank is even.
+    rows of a random orthogonal matrix are dealt out, every other one to A and to B. The rank is taken up to the next
+    even number.
     """
 
     name = "orthogonal"
@@ -179,13 +180,13 @@ class Orthogonal(LowRank):
     kinds = LINEAR
     solid = True
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.rank % 2:
-            raise LitmusError(f"orthogonal: rank is even, not {self.rank}")
+    def fitting(self, shape: Shape) -> int:
+        return self.rank + self.rank % 2
 
     def settings(self, shape: Shape) -> dict[str, Any]:
-        return super().settings(shape) | {"init_lora_weights": "orthogonal"}
+        rank = self.fitting(shape)
+        alpha = rank if self.alpha is None else self.alpha
+        return {"r": rank, "lora_alpha": alpha, "init_lora_weights": "orthogonal"}
 
 
 @register

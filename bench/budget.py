@@ -37,7 +37,23 @@ def nearest_size(count: Callable[[float], int], wanted: int, whole: bool) -> flo
         _narrow(at, low, high, wanted, whole)
     if not seen:
         raise LitmusError(reasons[0])
+    if whole:
+        _edge(at, int(_nearest(seen, wanted)))
+    return _nearest(seen, wanted)
+
+
+def _nearest(seen: dict[float, int], wanted: int) -> float:
     return min(seen, key=lambda size: (abs(seen[size] - wanted), size))
+
+
+def _edge(at: Callable[[float], int | None], best: int) -> None:
+    """Look at the size below the plateau that `best` stands on: there a count may fall back from something higher."""
+    low, high = best // 2, best
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if at(middle) == at(best) else (middle, high)
+    if low:
+        at(low)
 
 
 def _brackets(at: Callable[[float], int | None], wanted: int, whole: bool) -> Iterator[tuple[float, float]]:

@@ -28,10 +28,10 @@ class AdaLoRA(Tuner):
     """P diag(lambda) Q at each weight, the least important lambdas of the whole network being set to 0 on the way.
 
     Zhang, Chen, Bukharin, Karampatziakis, He, Cheng, Chen, Zhao, "AdaLoRA: Adaptive Budget Allocation for
-    Parameter-Efficient Fine-Tuning", ICLR 2023, arXiv:2303.10512, section 3. P and Q start from N(0, 0.02^2), lambda
-    at 0. A triplet's score is that of its lambda and the means of those of its column of P and row of Q, each the
-    product of two moving means, of |w g| and of its own change (equations 8 to 11). The budget falls by a cubic law
-    (equation 12). Pruned lambdas still get gradients, and may come back until the last pruning.
+    Parameter-Efficient Fine-Tuning", ICLR 2023, arXiv:2303.10512. P and Q start from N(0, 0.02^2), lambda at 0. A
+    triplet's score is that of its lambda and the means of those of its column of P and row of Q, each the product of
+    two moving means, of |w g| and of its own change. The budget falls by a cubic law. Pruned lambdas still get
+    gradients, and may come back until the last pruning.
 
     peft has the layers, but adds the penalty |P^T P - I|_F + |Q Q^T - I|_F only to models that return a loss, and its
     allocator reads gradients after the step, when ours are gone. So P and Q pass through a function here whose
@@ -46,7 +46,7 @@ class AdaLoRA(Tuner):
     """
 
     name = "adalora"
-    paper = "arXiv:2303.10512, section 3"
+    paper = "arXiv:2303.10512"
     config = "AdaLoraConfig"
     kinds = LINEAR_CONV
     lr = 3e-3
@@ -156,10 +156,10 @@ def _prune(layer: Any, pruned: Tensor) -> None:
 class AdaMSS(Tuner):
     """The rows of each weight are clustered in its principal space, and each cluster gets a low-rank change of its own.
 
-    "AdaMSS: Adaptive Multi-Subspace Approach for Parameter-Efficient Fine-Tuning", NeurIPS 2025 (OpenReview
-    8ZdWmpYxT0); paper not read, as peft's tuner, without its pruning of subspaces. peft clusters by scikit-learn's
-    k-means; here by our own, from a fixed seed, so that nothing more need be installed. The bias is changed too, where
-    there is one.
+    Zheng, Lu, Dong, Ji, Cao, Lin, "AdaMSS: Adaptive Multi-Subspace Approach for Parameter-Efficient Fine-Tuning",
+    NeurIPS 2025 (OpenReview 8ZdWmpYxT0); paper not read, as peft's tuner, without its pruning of subspaces. peft
+    clusters by scikit-learn's k-means; here by our own, from a fixed seed, so that nothing more need be installed. The
+    bias is changed too, where there is one.
     subspaces  clusters of each weight's rows, each with one rank: A (1, rank), B (rows, 1)
     rank       of the principal space; it stops at min(out, in)
     """

@@ -39,13 +39,14 @@ class EVA(Informed):
     """LoRA whose A starts as the directions in which each layer's inputs vary most.
 
     Paischer, Hauzenberger, Schmied, Alkin, Deisenroth, Hochreiter, "Parameter Efficient Fine-tuning via Explained
-    Variance Adaptation", NeurIPS 2025, arXiv:2410.07170, section 3. A are the right singular vectors of all inputs
-    together, by the eigenvectors of their second moments; the paper finds them step by step. Its moving of ranks
-    between layers is left out, since the count would hang on the data.
+    Variance Adaptation", NeurIPS 2025, arXiv:2410.07170, section 3.2 ("One Initialization to Rule them All" in earlier
+    versions). A are the right singular vectors of all inputs together, by the eigenvectors of their second moments; the
+    paper finds them step by step. Its moving of ranks between layers is left out, since the count would hang on the
+    data.
     """
 
     name = "eva"
-    paper = "arXiv:2410.07170, section 3"
+    paper = "arXiv:2410.07170, section 3.2"
     formula = "W' = W + (alpha / rank) B A, A = the first right singular vectors of the inputs"
 
     def attach_data(self, net: Network, rng: torch.Generator, losses: Sequence[Loss]) -> None:
@@ -64,15 +65,15 @@ class EVA(Informed):
 class CorDA(Informed):
     """LoRA that starts as the singular parts of W that matter most, or least, for the inputs seen.
 
-    Yang, Li, Zhou, Song, Wu, Nie, Ghanem, "CorDA: Context-Oriented Decomposition Adaptation of Large Language Models",
-    NeurIPS 2024, arXiv:2406.05223, section 3.
+    Yang, Li, Zhou, Song, Wu, Nie, Ghanem, "CorDA: Context-Oriented Decomposition Adaptation of Large Language Models
+    for Task-Aware Parameter-Efficient Fine-tuning", NeurIPS 2024, arXiv:2406.05223.
     mode  ipm: the parts with the largest singular values are trained (instruction-previewed); kpm: those with the
           smallest (knowledge-preserved)
     """
 
     name = "corda"
     data_bound = True  # B0 A0 is taken from W and kept nowhere
-    paper = "arXiv:2406.05223, section 3"
+    paper = "arXiv:2406.05223"
     lr = 5e-4
     space = {"lr": (2e-5, 5e-3, "log"), "rank": (1, 64, "log")}
     formula = "W' = (W - s B0 A0) + s B A; B0 A0 = r parts of SVD(W C) C^-1, C the inputs' covariance"
@@ -102,14 +103,14 @@ class CorDA(Informed):
 class LoRAGA(Informed):
     """LoRA that starts along the gradient of the weight, so that its first step is that of full fine-tuning.
 
-    Wang, Yu, Li, "LoRA-GA: Low-Rank Adaptation with Gradient Approximation", NeurIPS 2024, arXiv:2407.05000, section 3.
+    Wang, Yu, Li, "LoRA-GA: Low-Rank Adaptation with Gradient Approximation", NeurIPS 2024, arXiv:2407.05000.
     A are the first r right singular vectors of the gradient, B the next r left ones times their singular values, times
     out^(1/4) / sqrt(gamma), peft's defaults (ArB2r, stable). The rank stops at half of min(out, in).
     """
 
     name = "lora_ga"
     data_bound = True  # B0 A0 is taken from W and kept nowhere
-    paper = "arXiv:2407.05000, section 3"
+    paper = "arXiv:2407.05000"
     formula = "W' = (W - s B0 A0) + s B A; A0, B0 from the singular vectors of dL/dW"
 
     gamma: float = 16.0

@@ -66,14 +66,14 @@ class LoKr(Lycoris):
     """The Kronecker product of a small matrix C (o1, i1) and a low-rank one B A (o2, i2), o1 o2 = out, i1 i2 = in.
 
     Yeh, Hsieh, Gao, Yang, Oh, Gong, "Navigating Text-To-Image Customization: From LyCORIS Fine-Tuning to Model
-    Evaluation", ICLR 2024, arXiv:2309.14859, section 3. C starts at 0. Where rank is half of max(o2, i2) or more,
-    that matrix is trained whole.
+    Evaluation", ICLR 2024, arXiv:2309.14859, section 3.2, equation 4. In peft C starts at 0. Where rank is half of
+    max(o2, i2) or more, that matrix is trained whole.
     factor  the size of C: o1 and i1 are the largest divisors not above it; -1 makes both matrices as square as can be,
             which is peft's default and stops at few scalars
     """
 
     name = "lokr"
-    paper = "arXiv:2309.14859, section 3"
+    paper = "arXiv:2309.14859, section 3.2"
     config = "LoKrConfig"
     formula = "W' = W + (alpha / rank) kron(C, B A)"
 
@@ -101,7 +101,7 @@ class HiRA(LowRank):
     """
 
     name = "hira"
-    paper = "OpenReview TwJrTz9cRS, section 3"
+    paper = "OpenReview TwJrTz9cRS"
     config = "HiraConfig"
     lr = 1e-2
     space = {"lr": (1e-3, 1e-1, "log"), "rank": (1, 64, "log")}
@@ -118,13 +118,13 @@ class HiRA(LowRank):
 class GraLoRA(LowRank):
     """LoRA on each of blocks x blocks tiles of the weight, with rank / blocks for each tile.
 
-    Jung, Ahn, Lee, Kim, Park, Kim, "GraLoRA: Granular Low-Rank Adaptation for Parameter-Efficient Fine-Tuning", 2025,
-    arXiv:2505.20355, section 3. The rank is taken up to the next multiple of blocks, and blocks is the largest divisor
-    of both sides not above the one given.
+    Jung, Ahn, Kim, Kim, Park, "GraLoRA: Granular Low-Rank Adaptation for Parameter-Efficient Fine-Tuning", NeurIPS
+    2025, arXiv:2505.20355, section 3.1, equation 5. The rank is taken up to the next multiple of blocks, and blocks is
+    the largest divisor of both sides not above the one given.
     """
 
     name = "gralora"
-    paper = "arXiv:2505.20355, section 3"
+    paper = "arXiv:2505.20355, section 3.1"
     config = "GraloraConfig"
     formula = "W'[j, k] = W[j, k] + (alpha / rank) B[j, k] A[j, k] for each tile"
     packable = False  # peft adds in place to the base layer's output
@@ -149,11 +149,11 @@ class GLoRA(LowRank):
     """Low-rank factors that scale the weight and add to it, and, where there is a bias, that move the bias.
 
     Chavan, Liu, Gupta, Xing, Shen, "One-for-All: Generalized LoRA for Parameter-Efficient Fine-tuning", 2023,
-    arXiv:2306.07967, section 2. A, B low-rank, C low-rank, D and E a number each, which are peft's defaults.
+    arXiv:2306.07967. A, B low-rank, C low-rank, D and E a number each, which are peft's defaults.
     """
 
     name = "glora"
-    paper = "arXiv:2306.07967, section 2"
+    paper = "arXiv:2306.07967"
     config = "GloraConfig"
     formula = "W' = W + W * A + B, b' = b + D b + E + W C"
 
@@ -174,13 +174,13 @@ class GLoRA(LowRank):
 class DeLoRA(LowRank):
     """LoRA whose rank-one parts all have the same size, a trained bound lambda over the rank.
 
-    Bini, Girrbach, Akata, "Decoupling Angles and Strength in Low-rank Adaptation", ICLR 2025, arXiv:2503.18225,
-    section 3. As peft does it, each input is weighted by the norm of its column of W.
+    Bini, Girrbach, Akata, "Decoupling Angles and Strength in Low-rank Adaptation", ICLR 2025, arXiv:2503.18225. As peft
+    does it, each input is weighted by the norm of its column of W.
     bound  lambda at the start
     """
 
     name = "delora"
-    paper = "arXiv:2503.18225, section 3"
+    paper = "arXiv:2503.18225"
     config = "DeloraConfig"
     formula = "W' = W + (lambda / rank) B D A |W|, D = diag(1 / (|b_k| |a_k|))"
     packable = False  # peft adds up in place
@@ -200,14 +200,16 @@ class DeLoRA(LowRank):
 class DEFT(LowRank):
     """Take a low-rank part of the weight's output away, and put a trained one in its place.
 
-    "DEFT: Decompositional Efficient Fine-Tuning for Text-to-Image Models", NeurIPS 2025; paper not read, as peft's
-    tuner. Not the density-efficient fine-tuning of the same name. The rank stops at out.
+    Kumar, Anwer, Shahbaz Khan, Khan, Laptev, Cholakkal, "DEFT: Decompositional Efficient Fine-Tuning for Text-to-Image
+    Models", NeurIPS 2025; paper not read, as peft's tuner. Not the density-efficient fine-tuning of the same name. The
+    rank stops at out.
     decomposition  relu: Q = P, V = relu(P); qr: both are the orthonormal factor of P
-    para           only take away (no R): a start that is not the base
+    para           only take away (no R), a start that is not the base: Chen, Pan, Cai, Phung, "PaRa: Personalizing
+                   Text-to-Image Diffusion via Parameter Rank Reduction", ICLR 2025
     """
 
     name = "deft"
-    paper = "DEFT (decompositional), NeurIPS 2025"
+    paper = "NeurIPS 2025, Kumar et al."
     config = "DeftConfig"
     formula = "W' = W - Q V^T W + Q R"
 
@@ -238,7 +240,8 @@ class DEFT(LowRank):
 class PEANuT(LowRank):
     """A small network that reads each input's column of the weight and gives what is added to it.
 
-    "PEANuT: Parameter-Efficient Adaptation with Weight-aware Neural Tweakers", 2024, arXiv:2410.01870.
+    Zhong, Jiang, Li, Nakada, Liu, Zhang, Yao, Wang, "PEANuT: Parameter-Efficient Adaptation with Weight-aware Neural
+    Tweakers", 2024, arXiv:2410.01870; paper not read, as peft's tuner.
     depth  pairs of (rank, rank) layers between A (rank, out) and B (out, rank); peft's and our default is none
     """
 
@@ -263,8 +266,9 @@ class PEANuT(LowRank):
 class Lily(LowRank):
     """LoRA with an A of each layer's own and experts B that all layers of one name and shape share.
 
-    "Low-Rank Interconnected Adaptation across Layers", 2024, arXiv:2407.09946. A router weighs the experts by the mean
-    over all tokens of the batch, as peft does it, so a sample's result hangs a little on its neighbours.
+    Zhong, Zhao, Zhou, "Low-Rank Interconnected Adaptation across Layers", Findings of ACL 2025, arXiv:2407.09946; paper
+    not read, as peft's tuner. A router weighs the experts by the mean over all tokens of the batch, as peft does it, so
+    a sample's result hangs a little on its neighbours.
     experts  how many B
     """
 
@@ -308,8 +312,8 @@ def _kin(path: str) -> str:
 class MiSS(Tuner):
     """One small matrix D that all pieces of the weight's input share; Bone and its block-affine form live here too.
 
-    Kang, Yin, "Balancing LoRA Performance and Efficiency with Simple Shard Sharing", 2024, arXiv:2409.15371; earlier
-    versions of the paper call it Bone, "Block Affine Adaptation".
+    Kang, Yin, "MiSS: Revisiting the Trade-off in LoRA with an Efficient Shard-Sharing Structure", 2024,
+    arXiv:2409.15371 (title of version 12); earlier versions, by Kang alone, call it Bone, "Block-Affine Adaptation".
     rank  rows of D: the input is cut into pieces of that length
     form  plain: D (rank, out), peft's default and Bone's plain form; bat: D (out / rank, rank, rank) times each tile
           of W, the block-affine form, rank being the largest divisor of both sides not above the one given;

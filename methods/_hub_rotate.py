@@ -20,18 +20,18 @@ class OFT(Tuner):
     """A block-diagonal rotation of each layer's input.
 
     Qiu, Liu, Feng, Xue, Feng, Liu, Zhang, Weller, Scholkopf, "Controlling Text-to-Image Diffusion by Orthogonal
-    Finetuning", NeurIPS 2023, arXiv:2306.07280, section 3. The Cayley transform's inverse is a Neumann sum of five
+    Finetuning", NeurIPS 2023, arXiv:2306.07280, section 3.3. The Cayley transform's inverse is a Neumann sum of five
     terms, peft's default (OFTv2, arXiv:2506.19847), so that R is orthogonal only near the start.
     block  size of a block; the largest divisor of the input not above it is taken
     """
 
     name = "oft"
-    paper = "arXiv:2306.07280, section 3"
+    paper = "arXiv:2306.07280, section 3.3"
     config = "OFTConfig"
     lr = 1e-3
     space = {"lr": (1e-4, 1e-2, "log"), "block": (2, 256, "log")}
     size_field = "block"
-    formula = "W' = W R, R = blockdiag((I + Q)(I - Q)^-1), Q skew-symmetric"
+    formula = "W' = W R^T, R = blockdiag((I + Q)(I - Q)^-1), Q skew-symmetric"
     packable = False  # peft fills Q's entries in place
 
     block: int = 8
@@ -65,7 +65,7 @@ class BOFT(Tuner):
     lr = 1e-3
     space = {"lr": (1e-4, 1e-2, "log"), "block": (2, 64, "log")}
     size_field = "block"
-    formula = "W' = diag(s) W R, R = blockdiag((I - Q)(I + Q)^-1), Q = (P - P^T) / 2"
+    formula = "W' = diag(s) W R^T, R = blockdiag((I - Q)(I + Q)^-1), Q = (P - P^T) / 2"
 
     block: int = 4
 
@@ -85,12 +85,12 @@ class HRA(Tuner):
     """A chain of trained reflections of each layer's input.
 
     Yuan, Liu, Xu, "Bridging The Gap between Low-rank and Orthogonal Adaptation via Householder Reflection Adaptation",
-    NeurIPS 2024, arXiv:2405.17484, section 3. Neighbouring pairs start alike and cancel, so an odd rank does not start
+    NeurIPS 2024, arXiv:2405.17484. Neighbouring pairs start alike and cancel, so an odd rank does not start
     at the base.
     """
 
     name = "hra"
-    paper = "arXiv:2405.17484, section 3"
+    paper = "arXiv:2405.17484"
     config = "HRAConfig"
     kinds = LINEAR_CONV
     lr = 2e-3
@@ -117,14 +117,14 @@ class RoAd(Tuner):
     """A rotation and a scale of each pair of outputs.
 
     Liao, Monz, "3-in-1: 2D Rotary Adaptation for Efficient Finetuning, Efficient Batching and Composability", NeurIPS
-    2024, arXiv:2409.00119, section 3.
+    2024, arXiv:2409.00119, section 3.2, equation 3 and table 1. There pairs are neighbours; peft pairs across groups.
     variant  1, 2 or 4: angles and scales are shared by the pair, by each output, or not at all
     group    pairs are taken across the two halves of each group of outputs; the largest even divisor of out not above
              it is taken
     """
 
     name = "road"
-    paper = "arXiv:2409.00119, section 3"
+    paper = "arXiv:2409.00119, section 3.2"
     config = "RoadConfig"
     lr = 3e-3
     space = {"lr": (3e-4, 3e-2, "log")}
@@ -152,12 +152,13 @@ class RoAd(Tuner):
 class PSOFT(Tuner):
     """A rotation inside the space of the weight's largest singular parts, with two scales.
 
-    "PSOFT: Efficient Orthogonal Fine-Tuning with Principal Subspace Adaptation", 2025, arXiv:2505.11235. A and B come
-    from W's singular value decomposition and are frozen. The rank stops at min(out, in).
+    Wu, Hu, Min, Wang, "Efficient Orthogonal Fine-Tuning with Principal Subspace Adaptation", ICLR 2026,
+    arXiv:2505.11235, section 4.3, equation 8. A and B come from W's singular value decomposition and are frozen. The
+    rank stops at min(out, in).
     """
 
     name = "psoft"
-    paper = "arXiv:2505.11235"
+    paper = "arXiv:2505.11235, section 4.3"
     config = "PsoftConfig"
     lr = 2e-3
     space = {"lr": (1e-4, 2e-2, "log"), "rank": (2, 128, "log")}
@@ -183,12 +184,12 @@ class OSF(Tuner):
     """Train the weight's smaller singular parts, and keep their gradients away from the larger ones.
 
     Nayak, Killamsetty, Han, Bhandwaldar, Chanda, Xu, Wang, Pareja, Silkin, Eyceoz, Srivastava, "Sculpting Subspaces:
-    Constrained Full Fine-Tuning in LLMs for Continual Learning", 2025, arXiv:2504.07097, section 3.
+    Constrained Full Fine-Tuning in LLMs for Continual Learning", 2025, arXiv:2504.07097.
     share  of the singular parts that are trained; at least one is kept
     """
 
     name = "osf"
-    paper = "arXiv:2504.07097, section 3"
+    paper = "arXiv:2504.07097"
     config = "OSFConfig"
     lr = 3e-4
     space = {"lr": (1e-5, 3e-3, "log"), "share": (0.01, 0.9, "log")}

@@ -25,12 +25,12 @@ from methods._peft import Shape, Tuner, divisor, part_holders, shape_of, wrapped
 class VeRA(Tuner):
     """LoRA with frozen random A and B that all layers share; a layer trains a scale for each of their rows.
 
-    Kopiczko, Blankevoort, Asano, "VeRA: Vector-based Random Matrix Adaptation", ICLR 2024, arXiv:2310.11454,
-    section 3. d (rank,) starts at 0.1, b (out,) at 0. Mostly out counts, so rank is a weak measure of size.
+    Kopiczko, Blankevoort, Asano, "VeRA: Vector-based Random Matrix Adaptation", ICLR 2024, arXiv:2310.11454. d (rank,)
+    starts at 0.1, b (out,) at 0. Mostly out counts, so rank is a weak measure of size.
     """
 
     name = "vera"
-    paper = "arXiv:2310.11454, section 3"
+    paper = "arXiv:2310.11454"
     config = "VeraConfig"
     lr = 1e-2
     space = {"lr": (1e-3, 1e-1, "log"), "rank": (16, 1024, "log")}
@@ -52,8 +52,9 @@ class VeRA(Tuner):
 class PVeRA(VeRA):
     """VeRA whose inner vector is drawn, while training, from a normal with trained mean and variance.
 
-    "PVeRA: Probabilistic Vector-Based Random Matrix Adaptation", 2025, arXiv:2512.07703. Inference and merging take
-    the mean. The draws follow projection_seed, layer and step, so that a gradient computed twice is the same.
+    Fillioux, Ferrante, Cournede, Vakalopoulou, Christodoulidis, "PVeRA: Probabilistic Vector-Based Random Matrix
+    Adaptation", WACV 2026, arXiv:2512.07703. Inference and merging take the mean. The draws follow projection_seed,
+    layer and step, so that a gradient computed twice is the same.
     """
 
     name = "pvera"
@@ -88,15 +89,15 @@ def _drawn(layer: Any, mu: Tensor, logvar: Tensor, adapter: str) -> Tensor:
 class RandLoRA(Tuner):
     """A sum of products of frozen random matrices that all layers share, of full rank, with trained scales.
 
-    Albert, Zhang, Saratchandran, Rodriguez-Opazo, Teney, Abbasnejad, "RandLoRA: Full-Rank Parameter-Efficient
-    Fine-Tuning of Large Models", ICLR 2025, arXiv:2502.00987, section 4. Lambda (rank, N) starts at 0, Gamma
-    (N, min(out, in)) at a constant; N = ceil(min(out, in) / rank), so a smaller rank trains more.
+    Albert, Zhang, Saratchandran, Rodriguez-Opazo, van den Hengel, Abbasnejad, "RandLoRA: Full-Rank Parameter-Efficient
+    Fine-Tuning of Large Models", ICLR 2025, arXiv:2502.00987, section 4.2, equation 3. Lambda (rank, N) starts at 0,
+    Gamma (N, min(out, in)) at a constant; N = ceil(min(out, in) / rank), so a smaller rank trains more.
     bases  N at the layer with the largest min(out, in); this sets the rank where that is none
     rank   of each random matrix; alpha is 20 times it, as in peft
     """
 
     name = "randlora"
-    paper = "arXiv:2502.00987, section 4"
+    paper = "arXiv:2502.00987, section 4.2"
     config = "RandLoraConfig"
     lr = 1e-3
     space = {"lr": (1e-5, 1e-2, "log"), "bases": (2, 64, "log")}
@@ -128,13 +129,13 @@ class VBLoRA(Tuner):
     """LoRA whose factors are put together from a bank of vectors that all layers share.
 
     Li, Han, Ji, "VB-LoRA: Extreme Parameter Efficient Fine-Tuning with Vector Banks", NeurIPS 2024, arXiv:2405.15179,
-    section 3. Bank and logits start at random, so the start is not the base. All logits are trained and stored; the
+    section 3.2. Bank and logits start at random, so the start is not the base. All logits are trained and stored; the
     paper stores the top two of each.
     length  of a vector; the largest divisor of every side of every layer not above it is taken
     """
 
     name = "vblora"
-    paper = "arXiv:2405.15179, section 3"
+    paper = "arXiv:2405.15179, section 3.2"
     config = "VBLoRAConfig"
     lr = 1e-2
     space = {"lr": (1e-3, 1e-1, "log"), "rank": (1, 32, "log")}
@@ -199,12 +200,12 @@ class FourierFT(Spectrum):
     """A few real entries of the change's Fourier spectrum.
 
     Gao, Wang, Chen, Liu, Wu, Chen, Li, "Parameter-Efficient Fine-Tuning with Discrete Fourier Transform", ICML 2024,
-    arXiv:2405.03003, section 3. They start at 0, or with start = normal as in the paper from a standard normal,
+    arXiv:2405.03003, section 3.1. They start at 0, or with start = normal as in the paper from a standard normal,
     which is not the base, and on small weights far from it: an entry moves each weight by scale / (out in).
     """
 
     name = "fourierft"
-    paper = "arXiv:2405.03003, section 3"
+    paper = "arXiv:2405.03003, section 3.1"
     config = "FourierFTConfig"
     lr = 1e-2
     space = {"lr": (1e-3, 3e-1, "log"), "frequencies": (10, 100_000, "log")}
@@ -231,11 +232,11 @@ class WaveFT(Spectrum):
     """A few entries of the change's wavelet coefficients, from 0.
 
     Bilican, Yilmaz, Tekalp, Cinbis, "Exploring Sparsity for Parameter Efficient Fine Tuning Using Wavelets", 2025,
-    arXiv:2505.12532, section 3. Daubechies 1, as in peft, whose default is 2592 entries.
+    arXiv:2505.12532. Daubechies 1, as in peft, whose default is 2592 entries.
     """
 
     name = "waveft"
-    paper = "arXiv:2505.12532, section 3"
+    paper = "arXiv:2505.12532"
     config = "WaveFTConfig"
     lr = 3e-3
     space = {"lr": (1e-4, 1e-1, "log"), "frequencies": (10, 100_000, "log")}
@@ -250,16 +251,16 @@ class WaveFT(Spectrum):
 @register
 @dataclass(frozen=True)
 class C3A(Tuner):
-    """A change made of circulant blocks, each given by its first column.
+    """A change made of circulant blocks, each given by its first row.
 
-    Chen, Wu, Bo, Wang, Zhang, Huang, Gao, Liu, Ding, "Parameter-Efficient Fine-Tuning via Circular Convolution", 2024,
-    arXiv:2407.19342, section 3. Kernels start Xavier-uniform, peft's default, so the start is not the base, or with
+    Chen, Cheng, Liu, Gao, Tsung, Li, Li, "Parameter-Efficient Fine-Tuning via Circular Convolution", ACL 2025,
+    arXiv:2407.19342, section 3.4. Kernels start Xavier-uniform, peft's default, so the start is not the base, or with
     start = zero at 0.
     divide  a block's side is the largest divisor of both sides of the weight not above their gcd over this
     """
 
     name = "c3a"
-    paper = "arXiv:2407.19342, section 3"
+    paper = "arXiv:2407.19342, section 3.4"
     config = "C3AConfig"
     lr = 3e-2
     space = {"lr": (1e-3, 1.0, "log"), "divide": (1, 64, "log")}

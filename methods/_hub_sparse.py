@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import MethodType
 from typing import Any
@@ -21,12 +22,12 @@ class SHiRA(Tuner):
     """Train the entries of the weight at places drawn once from projection_seed, as many as LoRA of this rank has.
 
     Bhardwaj, Pandey, Priyadarshi, Ganapathy, Kadambi, Esteves, Borse, Whatmough, Garrepalli, van Baalen, Teague,
-    Nagel, "Sparse High Rank Adapters", NeurIPS 2024, arXiv:2406.13175, section 3 (SHiRA-Rand). The rank stops where
+    Nagel, "Sparse High Rank Adapters", NeurIPS 2024, arXiv:2406.13175, section 3.1 (SHiRA-Rand). The rank stops where
     all entries are trained.
     """
 
     name = "shira"
-    paper = "arXiv:2406.13175, section 3"
+    paper = "arXiv:2406.13175, section 3.1"
     config = "ShiraConfig"
     solid = True
     lr = 2e-3
@@ -67,7 +68,8 @@ def _with_entries(layer: Any, x: Tensor) -> Tensor:
 class Supertuning(Tuner):
     """Train the largest entries of each weight.
 
-    "Super-Tuning", arXiv:2607.09287; paper not read, as peft's tuner. Its low-rank addition is left out here.
+    Ilin, Zmushko, Richtarik, "Super-Tuning: From Activation-Aware Pruning to Sparse Fine-Tuning", 2026,
+    arXiv:2607.09287; paper not read, as peft's tuner. Its low-rank addition is left out here.
     share  of the entries that are trained
     """
 
@@ -93,7 +95,8 @@ class Supertuning(Tuner):
 class TinyLoRA(Tuner):
     """A few trained numbers for each layer, spread by frozen random matrices between its largest singular vectors.
 
-    "Learning to Reason in 13 Parameters", 2026, arXiv:2602.04118; paper not read, as peft's tuner.
+    Morris, Mireshghallah, Ibrahim, Mahloujifar, "Learning to Reason in 13 Parameters", 2026, arXiv:2602.04118; paper
+    not read, as peft's tuner.
     scalars  trained numbers for each group of layers
     tying    0: each layer is a group of its own; towards 1, neighbouring layers share
     """
@@ -134,13 +137,14 @@ class TinyLoRA(Tuner):
 class UniLoRA(Tuner):
     """One trained vector from which every entry of every layer's LoRA factors is looked up, at frozen random places.
 
-    "Uni-LoRA: One Vector Is All You Need", NeurIPS 2025, arXiv:2506.00799, section 3. The vector starts at random, so
-    both factors do, and the start is not the base.
-    bound  the vector starts uniform within it; peft's is 0.02, from which a few layers hardly leave the base
+    Li, Han, Su, Li, Cai, Ji, "Uni-LoRA: One Vector is All You Need", NeurIPS 2025, arXiv:2506.00799. The vector starts
+    at random, so both factors do, and the start is not the base.
+    length  of the vector; it stops at the number of entries that are looked up
+    bound   the vector starts uniform within it; peft's is 0.02, from which a few layers hardly leave the base
     """
 
     name = "unilora"
-    paper = "arXiv:2506.00799, section 3"
+    paper = "arXiv:2506.00799"
     config = "UniLoraConfig"
     solid = True
     lr = 5e-3
@@ -154,17 +158,19 @@ class UniLoRA(Tuner):
     bound: float = 0.1
     projection_seed: int = 42
 
-    def settings(self, shape: Shape) -> dict[str, Any]:
+    def common(self, shapes: Sequence[Shape]) -> dict[str, Any]:
         more = {"proj_seed": self.projection_seed, "init_theta_d_bound": self.bound}
-        return {"r": self.rank, "theta_d_length": self.length} | more
+        return {"r": self.rank, "theta_d_length": self._length(shapes)} | more
+
+    def _length(self, shapes: Sequence[Shape]) -> int:
+        return min(self.length, self.rank * sum(map(sum, shapes)))
 
     def attach(self, net: Network, rng: torch.Generator) -> None:
         super().attach(net, rng)
         part_holders(net, "unilora_theta_d")
 
     def count(self, net: Network) -> int:
-        self.layers(net)  # refuses what attach would
-        return self.length
+        return self._length([shape_of(layer) for layer in self.layers(net).values()])
 
 
 @register
@@ -172,16 +178,16 @@ class UniLoRA(Tuner):
 class FRoD(Tuner):
     """Train the singular values of a joint decomposition, and a few entries beside the diagonal.
 
-    "Full-Rank Efficient Fine-Tuning with Rotational Degrees", AAAI 2026, doi:10.1609/aaai.v40i31.39813; paper not
-    read, as peft's tuner. V is common to the layers of one name and width, U and L follow from W. The layer
-    computes U (L + S) V^T in place of W, so the start is the base but for rounding. peft tells layers apart by the
-    first number in their path; where two have the same, V is made from the last. On the meta device V, which needs
-    the weights, is made from zeros.
+    Wan, Chen, Feng, Zhou, Xu, "FRoD: Full-Rank Efficient Fine-Tuning with Rotational Degrees for Fast Convergence",
+    AAAI 2026, arXiv:2512.23485; paper not read, as peft's tuner. V is common to the layers of one name and width, U and
+    L follow from W. The layer computes U (L + S) V^T in place of W, so the start is the base but for rounding. peft
+    tells layers apart by the first number in their path; where two have the same, V is made from the last. On the meta
+    device V, which needs the weights, is made from zeros.
     share  of the (in, in) entries that S trains; their places come from projection_seed
     """
 
     name = "frod"
-    paper = "doi:10.1609/aaai.v40i31.39813"
+    paper = "arXiv:2512.23485"
     config = "FrodConfig"
     solid = True
     lr = 1e-3

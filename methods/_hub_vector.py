@@ -56,7 +56,8 @@ class IA3(Tuner):
 class BEFT(Tuner):
     """A new bias, from 0, on the values of attention.
 
-    "BEFT: Bias-Efficient Fine-Tuning of Language Models", 2025, arXiv:2509.15974. It cannot be merged into a layer
+    Huang, Balashankar, Aminifar, "BEFT: Bias-Efficient Fine-Tuning of Language Models in Low-Data Regimes", ACL 2026,
+    arXiv:2509.15974; paper not read, as peft's tuner. It cannot be merged into a layer
     that has no bias, as the values' layers of diffusion networks have none.
     """
 
@@ -80,11 +81,11 @@ class LNTuning(Tuner):
     """Train each norm's weight and bias, on copies of the norms.
 
     Zhao, Tu, Wei, Mei, Xie, "Tuning LayerNorm in Attention: Towards Efficient Multi-Modal LLM Finetuning", ICLR 2024,
-    arXiv:2312.11420, section 2. All affine norms of the denoiser, group norms too.
+    arXiv:2312.11420. All affine norms of the denoiser, group norms too.
     """
 
     name = "ln_tuning"
-    paper = "arXiv:2312.11420, section 2"
+    paper = "arXiv:2312.11420"
     config = "LNTuningConfig"
     lr = 3e-3
     space = {"lr": (3e-4, 3e-2, "log")}

@@ -1,7 +1,7 @@
 """BitFit: train the biases, freeze the rest.
 
 Ben Zaken, Ravfogel, Goldberg, "BitFit: Simple Parameter-efficient Fine-tuning for Transformer-based Masked
-Language-models", ACL 2022, arXiv:2106.10199, section 3.
+Language-models", ACL 2022, arXiv:2106.10199.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Bias(Method):
     """Train every bias b (out,) of the denoiser, those of the norms too; nothing is added."""
 
     name = "bias"
-    paper = "arXiv:2106.10199, section 3"
+    paper = "arXiv:2106.10199"
     lr = 3e-3
     space = {"lr": (3e-4, 3e-2, "log")}
 

@@ -1,9 +1,9 @@
 """B-LoRA: LoRA in the two attention stages of SDXL that hold what a picture shows and how it is drawn.
 
-Frenkel, Vinker, Shamir, Cohen-Or, "Implicit Style-Content Separation using B-LoRA", ECCV 2024, arXiv:2403.14572,
-section 4. The stages are up_blocks.0.attentions.0 (content) and up_blocks.0.attentions.1 (style) of SDXL's U-Net, every
-q, k, v and output projection inside; rank 64, one picture, a plain prompt, 1000 steps at 5e-5 (paper and
-yardenfren1996/B-LoRA, blora_utils.py and the training script at e08380d).
+Frenkel, Vinker, Shamir, Cohen-Or, "Implicit Style-Content Separation using B-LoRA", ECCV 2024, arXiv:2403.14572. The
+stages are up_blocks.0.attentions.0 (content) and up_blocks.0.attentions.1 (style) of SDXL's U-Net, every q, k, v and
+output projection inside; rank 64, one picture, a plain prompt, 1000 steps at 5e-5 (paper and yardenfren1996/B-LoRA,
+blora_utils.py and the training script at e08380d).
 
 That these two stages part content from style was found on SDXL alone. On another U-Net the nearest analogue is taken:
 the first two stages of the first block on the way up that has attention (SD 1.5 and 2.1: up_blocks.1, whose first block
@@ -31,7 +31,7 @@ class BLoRA(LowRank):
     """
 
     name = "blora"
-    paper = "arXiv:2403.14572, section 4"
+    paper = "arXiv:2403.14572"
     formula = "W' = W + (alpha / rank) B A in two stages of the U-Net"
     lr = 1e-3
     space = {"lr": (3e-5, 1e-2, "log"), "rank": (1, 256, "log")}

@@ -1,9 +1,10 @@
 """Bone: an affine map of each block of W, guided by W itself.
 
-Kang, "Bone: Block-Affine Adaptation of Large Language Models", arXiv:2409.15371, section 3. W is cut into r x r blocks
-W_jk; the block-affine form ("bat") adds W_jk M_j + M_j, with one M_j for each row of blocks. The plain form adds the
-same r rows M to every r inputs: y += M^T (x_1 + x_2 + ...). Both train r * out scalars. peft keeps both as "miss" since
-0.17; this is our own form, which also takes widths that r does not divide.
+Kang, "Bone: Block-Affine Adaptation of Large Language Models", arXiv:2409.15371; later versions (Kang, Yin) call it
+MiSS, "Revisiting the Trade-off in LoRA with an Efficient Shard-Sharing Structure". W is cut into r x r blocks W_jk; the
+block-affine form ("bat") adds W_jk M_j + M_j, with one M_j for each row of blocks. The plain form adds the same r rows
+M to every r inputs: y += M^T (x_1 + x_2 + ...). Both train r * out scalars. peft keeps both as "miss" since 0.17; this
+is our own form, which also takes widths that r does not divide.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Bone(Reparam):
     """
 
     name = "bone"
-    paper = "arXiv:2409.15371, section 3"
+    paper = "arXiv:2409.15371"
     formula = "W'_jk = W_jk + W_jk M_j + M_j over blocks of r x r"
     lr = 1e-3
     space = {"lr": (1e-4, 1e-2, "log"), "rank": (1, 128, "log")}

@@ -1,7 +1,7 @@
 """ConES: search the concept in the space of the text states that the denoiser reads, past the text encoder.
 
 Yi, Qin, Xu, Guo, Wang, Zhang, Li, Lao, "ConES: Concept Embedding Search for Parameter Efficient Tuning Large Vision
-Language Models", arXiv:2305.18993, section 3. The encoder's states of a first prompt become the free tensor
+Language Models", arXiv:2305.18993. The encoder's states of a first prompt become the free tensor
 Z (L, D) that the cross-attention reads, and the encoder drops out of training: no gradient passes through it.
 
 How the paper joins Z with the words of a new prompt was not found; here Z is kept as its difference from the encoded
@@ -34,7 +34,7 @@ class ConES(Method):
     """
 
     name = "cones"
-    paper = "arXiv:2305.18993, section 3"
+    paper = "arXiv:2305.18993"
     lr = 5e-3
     space = {"lr": (3e-4, 1e-1, "log")}
     mergeable = False  # the states are no weight of the base

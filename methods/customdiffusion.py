@@ -1,7 +1,7 @@
 """Custom Diffusion: train the key and value layers of the attention on the text, freeze the rest.
 
 Kumari, Zhang, Zhang, Shechtman, Zhu, "Multi-Concept Customization of Text-to-Image Diffusion", CVPR 2023,
-arXiv:2212.04488, section 3.2. 19,169,280 scalars on Stable Diffusion 1.x, 75 MB as the paper says. The paper trains the
+arXiv:2212.04488. 19,169,280 scalars on Stable Diffusion 1.x, 75 MB as the paper says. The paper trains the
 new token's embedding as well, which is the option `token`, and regularises with 200 pictures of the class, which is an
 objective here.
 """
@@ -29,7 +29,7 @@ class CustomDiffusion(Method):
     """
 
     name = "customdiffusion"
-    paper = "arXiv:2212.04488, section 3.2"
+    paper = "arXiv:2212.04488"
     lr = 2e-4  # between full fine-tuning and the light methods: the paper's 1e-5 is for 512 x 512 pictures, batch 8
     space = {"lr": (1e-5, 2e-3, "log")}
     packable = True

@@ -1,7 +1,7 @@
 """DiffFit: train biases and norms, and scale the output of each sub-layer by a trained vector gamma.
 
 Xie, Yao, Shi, Liu, Zhou, Liu, Li, Li, "DiffFit: Unlocking Transferability of Large Diffusion Models via Simple
-Parameter-Efficient Fine-Tuning", ICCV 2023, arXiv:2304.06648, section 3.2. Carried to Stable Diffusion's blocks as in
+Parameter-Efficient Fine-Tuning", ICCV 2023, arXiv:2304.06648. Carried to Stable Diffusion's blocks as in
 https://github.com/mkshing/DiffFit-pytorch at 78dc2d1, whose scales on q, k, v and the output projection are the
 option `attention_scales`. The paper scales only the shallow half of DiT, 14 of 28 blocks, which `depth` does; a U-Net
 has no such half, so by default all are scaled.
@@ -35,7 +35,7 @@ class DiffFit(Method):
     """
 
     name = "difffit"
-    paper = "arXiv:2304.06648, section 3.2"
+    paper = "arXiv:2304.06648"
     lr = 3e-3
     space = {"lr": (3e-4, 3e-2, "log")}
     packable = True

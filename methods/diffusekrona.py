@@ -1,7 +1,7 @@
 """DiffuseKronA: W' = W + sum of A (x) B, a Kronecker product in place of LoRA's product.
 
 Marjit, Singh, Mathur, Paul, Yu, Chen, "DiffuseKronA: A Parameter Efficient Fine-tuning Method for Personalized
-Diffusion Models", WACV 2025, arXiv:2402.17412, section 3. Defaults a1 = 64, a2 = 8, the start of both factors and the
+Diffusion Models", WACV 2025, arXiv:2402.17412. Defaults a1 = 64, a2 = 8, the start of both factors and the
 rate are those of IBM/DiffuseKronA (krona.py at eb17309). Its forward permutes indices differently from the Kronecker
 product of the paper; here it is the paper's, so that merging adds kron(A, B).
 """
@@ -28,7 +28,7 @@ class DiffuseKronA(Reparam):
     """
 
     name = "diffusekrona"
-    paper = "arXiv:2402.17412, section 3"
+    paper = "arXiv:2402.17412"
     formula = "W' = W + A (x) B"
     lr = 1e-3
     space = {"lr": (1e-4, 1e-2, "log"), "terms": (1, 32, "log")}

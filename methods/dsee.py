@@ -1,7 +1,7 @@
 """DSEE: a low-rank and a sparse correction together, and if asked a pruned base under them.
 
 Chen, Chen, Chen, Awadallah, Wang, Cheng, "DSEE: Dually Sparsity-embedded Efficient Tuning of Pre-trained Language
-Models", ACL 2023, arXiv:2111.00160, section 3: W' = W * S_1 + U V + S_2. S_2 has a fixed support of few entries. Rank
+Models", ACL 2023, arXiv:2111.00160: W' = W * S_1 + U V + S_2. S_2 has a fixed support of few entries. Rank
 16 and 64 entries are those of VITA-Group/DSEE (README at 61844c3), which adapts q and v alone.
 
 The support: the authors split W into a low-rank part and a rest (GreBsmo, random at its start) and take the largest
@@ -34,7 +34,7 @@ class DSEE(LowRank):
     """
 
     name = "dsee"
-    paper = "arXiv:2111.00160, section 3"
+    paper = "arXiv:2111.00160"
     formula = "W' = W * S_1 + (alpha / rank) B A + S_2, S_2 of few entries"
     lr = 2e-3
     space = {"lr": (1e-4, 1e-2, "log"), "rank": (1, 64, "log"), "sparse": (16, 4096, "log")}

@@ -1,7 +1,7 @@
 """DyLoRA: one LoRA that works at every rank up to its own.
 
 Valipour, Rezagholizadeh, Kobyzev, Ghodsi, "DyLoRA: Parameter-Efficient Tuning of Pre-trained Models using Dynamic
-Search-Free Low-Rank Adaptation", EACL 2023, arXiv:2210.07558, section 4. Each step draws k from 1 ... rank, once for
+Search-Free Low-Rank Adaptation", EACL 2023, arXiv:2210.07558. Each step draws k from 1 ... rank, once for
 all layers, and uses the first k rows of A and columns of B; each is scaled by sqrt(rank / k) beside alpha / rank, so
 alpha / k in all (huawei-noah/Efficient-NLP, DyLoRA/loralib/DyLoRA.py at bb44348).
 """
@@ -29,7 +29,7 @@ class DyLoRA(LowRank):
     """
 
     name = "dylora"
-    paper = "arXiv:2210.07558, section 4"
+    paper = "arXiv:2210.07558"
     formula = "W' = W + (alpha / k) B[:, :k] A[:k], k drawn each step"
     lr = 2e-3
     space = {"lr": (1e-4, 1e-2, "log"), "rank": (1, 64, "log")}

@@ -1,7 +1,7 @@
 """Every tuner of Hugging Face's peft that can train a denoiser, as methods; what cannot, with the reason.
 
 The entries are in methods/_hub_*.py by family, and the way that a tuner becomes a method in methods/_peft.py. Written
-against peft 0.21; a tuner that the installed release lacks is refused when it is attached.
+against peft 0.21.2; a tuner that the installed release lacks is refused when it is attached.
 """
 
 from __future__ import annotations
@@ -32,14 +32,12 @@ FAMILIES = (
 
 _TOKENS = "adds trained tokens to a language model's input, and a denoiser reads no tokens"
 _QUANTISED = "a start or a form for a quantised base, and no base here is quantised"
-_SAME = "trains what lora trains, and changes only"
 
 # peft's name -> why it is no method here
 UNAVAILABLE: dict[str, str] = {
     "adaption_prompt": "puts prompts into the attention of LLaMA-like language models, by their class names",
     "alora": "switches on after an invocation token, and a denoiser reads no tokens",
     "arrow": "routes between LoRAs that are trained already",
-    "bdlora": f"{_SAME} the factors' pattern, for serving on several devices",
     "cartridge": "trains a cache of keys and values of a language model",
     "cpt": _TOKENS,
     "kasa": "needs two penalties on the loss which peft leaves to the training loop, and drops a part of the base",
@@ -51,8 +49,7 @@ UNAVAILABLE: dict[str, str] = {
     "prefix_tuning": "gives a language model's attention past keys and values, which a denoiser does not take",
     "prompt_tuning": _TOKENS,
     "qalora": _QUANTISED,
-    "shadow": "runs a second transformer beside the base, whose class peft must know",
+    "shadow": "wraps whole blocks beside a second network: a U-Net has no row of them; for transformers not written",
     "trainable_tokens": "trains rows of a token embedding, which is on the text side: textual inversion does that here",
-    "velora": f"{_SAME} how activations are kept for the backward pass",
     "xlora": "mixes LoRAs that are trained already, by a language model's hidden states",
 }

@@ -1,7 +1,7 @@
 """Hydra: a low-rank branch beside the layer and another behind it.
 
 Kim, Yang, Kim, Hong, Park, "Hydra: Multi-head Low-rank Adaptation for Parameter Efficient Fine-tuning", Neural Networks
-2024, arXiv:2309.06922, section 3.2. y = y_0 + s B_p A_p x + s B_s A_s y_0 with y_0 = W x + b. The start (Xavier below,
+2024, arXiv:2309.06922. y = y_0 + s B_p A_p x + s B_s A_s y_0 with y_0 = W x + b. The start (Xavier below,
 0 above) is that of extremebird/Hydra (vtab1k/hydra.py at b8f5a11), whose branches also have biases of their own; they
 are left out, as in the paper's formula. There the layers are attention's output projection and the second feed-forward
 layer: targets "attn.to_out+ff.down".
@@ -31,7 +31,7 @@ class Hydra(Reparam):
     """
 
     name = "hydra"
-    paper = "arXiv:2309.06922, section 3.2"
+    paper = "arXiv:2309.06922"
     formula = "W' = W + s (B_p A_p + B_s A_s W), b' = b + s B_s A_s b"
     lr = 1e-3
     space = {"lr": (1e-4, 1e-2, "log"), "rank": (1, 64, "log")}

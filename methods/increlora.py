@@ -1,7 +1,7 @@
 """IncreLoRA: LoRA that starts at rank 1 and grows where the loss is most sensitive.
 
 Zhang, Li, Chen, Jiang, Wang, Qian, "IncreLoRA: Incremental Parameter Allocation Method for Parameter-Efficient
-Fine-tuning", arXiv:2308.12043, section 3. Delta W = B diag(e) A. A layer's score is sum |Delta W * G| / sqrt(out in),
+Fine-tuning", arXiv:2308.12043. Delta W = B diag(e) A. A layer's score is sum |Delta W * G| / sqrt(out in),
 G the gradient with respect to Delta W, smoothed over steps, times its smoothed unrest (0.85 each); now and then the
 layers that score best gain ranks. The next ranks of each layer are in reserve with e = 1e-5, so that their factors
 learn in advance. Score, start, reserve, penalty and the ranks gained at a time are those of FeiyuZhang98/IncreLoRA
@@ -36,7 +36,7 @@ class IncreLoRA(Growth):
     """Train A, e and B of up to room * rank ranks for each weight at `targets`, rank of them in the mean."""
 
     name = "increlora"
-    paper = "arXiv:2308.12043, section 3"
+    paper = "arXiv:2308.12043"
     formula = "W' = W + (alpha / rank) B diag(e) A, ranks grow from 1"
     lr = 2e-3
     space = {"lr": (1e-4, 1e-2, "log"), "rank": (1, 64, "log")}

@@ -1,9 +1,9 @@
 """LoRA with trainable norms.
 
 Chen, Qian, Tang, Lai, Liu, Han, Jia, "LongLoRA: Efficient Fine-tuning of Long-Context Large Language Models", ICLR
-2024, arXiv:2309.12307, section 3.3, where LoRA alone falls short and norms (and embeddings) beside it close the gap;
-called LoRA+ there, a name that another paper has since taken. A denoiser has no table of embeddings, so here it is the
-norms: their weights and biases, as the base has them.
+2024, arXiv:2309.12307 ("Improved LoRA for Long Context"), where LoRA alone falls short and norms (and embeddings)
+beside it close the gap; called LoRA+ there, a name that another paper has since taken. A denoiser has no table of
+embeddings, so here it is the norms: their weights and biases, as the base has them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class LoRANorm(LoRA):
     """LoRA at `targets`, and the affine tensors of every norm of the denoiser."""
 
     name = "lora_norm"
-    paper = "arXiv:2309.12307, section 3.3"
+    paper = "arXiv:2309.12307"
     formula = "W' = W + (alpha / rank) B A; norms' weights and biases trained"
 
     def attach(self, net: Network, rng: torch.Generator) -> None:

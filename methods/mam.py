@@ -1,15 +1,15 @@
 """Mix-And-Match adapter: a short prefix at the attentions and a scaled parallel adapter at the feed-forward.
 
 He, Zhou, Ma, Berg-Kirkpatrick, Neubig, "Towards a Unified View of Parameter-Efficient Transfer Learning", ICLR 2022,
-arXiv:2110.04366, section 4.7; prefix tuning is Li, Liang, arXiv:2101.00190. The defaults are the small setting of the
-authors' repository, jxhe/unify-parameter-efficient-tuning at 8080aa6, exps/run_glue.sh: 16 prefix places, bottleneck
-16, s = 2 (exps/run_xsum.sh, the main table's: 30, 512, 4).
+arXiv:2110.04366 ("MAM Adapter"); prefix tuning is Li, Liang, arXiv:2101.00190. The defaults are the small setting of
+the authors' repository, jxhe/unify-parameter-efficient-tuning at 8080aa6, exps/run_glue.sh: 16 prefix places,
+bottleneck 16, s = 2 (exps/run_xsum.sh, the main table's: 30, 512, 4).
 
 The prefix here is trained directly, normal with deviation 0.02 at the start (the repository's PrefixDirectInit), and
 not through the small network of Li and Liang that is thrown away afterwards. A denoiser has no prompt of its own in
 front of which a prefix could stand, so it stands in front of the keys and values of each attention, over the picture
 as over the text. Where keys are turned by their place (FLUX), a prefix would need places of its own: there the
-attention takes the parallel adapter, which the paper shows to be a prefix with another gate (section 3.1).
+attention takes the parallel adapter, which the paper shows to be a prefix with another gate.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class MAM(Method):
     """
 
     name = "mam"
-    paper = "arXiv:2110.04366, section 4.7"
+    paper = "arXiv:2110.04366"
     lr = 2e-3
     space = {"lr": (1e-4, 1e-2, "log"), "width": (1, 256, "log")}
     size_field = "width"

@@ -1,6 +1,6 @@
 """MoSA: an adapter whose matrices are split into parts, of which a random one works in each step.
 
-Zhang, Zou, An, Liu, Zhang, "MoSA: Mixture of Sparse Adapters for Visual Efficient Tuning", arXiv:2312.02923, section 3.
+Zhang, Zou, An, Liu, Zhang, "MoSA: Mixture of Sparse Adapters for Visual Efficient Tuning", arXiv:2312.02923.
 Masks M_1 ... M_n with sum 1 part a matrix; a step uses W * M_k for one k of each adapter, and afterwards all parts are
 one dense matrix again. Four parts, width 64 and a down-projection that is shared (only the up-projection is parted) are
 those of Theia-4869/MoSA (scripts/mosa/vit at b248791), as is one adapter behind each feed-forward ("Pfeiffer" there,
@@ -36,7 +36,7 @@ class MoSA(Method):
     """
 
     name = "mosa"
-    paper = "arXiv:2312.02923, section 3"
+    paper = "arXiv:2312.02923"
     formula = "y' = y + (M_k * U) relu(D y + a) + b, k drawn each step; all parts together afterwards"
     lr = 1e-3
     space = {"lr": (1e-4, 1e-2, "log"), "width": (1, 256, "log")}

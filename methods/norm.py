@@ -1,7 +1,7 @@
 """Norm tuning: train the affine weights and biases of the norms, freeze the rest.
 
 Zhao, Tu, Wei, Mei, Xie, "Tuning LayerNorm in Attention: Towards Efficient Multi-Modal LLM Finetuning", ICLR 2024,
-arXiv:2312.11420, section 3. There LayerNorms alone; a denoiser's group norms and root-mean-square norms count here as
+arXiv:2312.11420. There LayerNorms alone; a denoiser's group norms and root-mean-square norms count here as
 well. Norms without an affine part (PixArt's, those inside adaptive norms) have nothing to train.
 """
 
@@ -22,7 +22,7 @@ class Norm(Method):
     """Train each affine norm's weight (C,) and, where it has one, bias (C,); nothing is added."""
 
     name = "norm"
-    paper = "arXiv:2312.11420, section 3"
+    paper = "arXiv:2312.11420"
     lr = 3e-3
     space = {"lr": (3e-4, 3e-2, "log")}
     packable = True

@@ -1,7 +1,7 @@
 """Bottleneck adapters in parallel: a sub-layer's input x gives s up(relu(down(x))), added to the sub-layer's output.
 
 He, Zhou, Ma, Berg-Kirkpatrick, Neubig, "Towards a Unified View of Parameter-Efficient Transfer Learning", ICLR 2022,
-arXiv:2110.04366, section 3.3 and table 1 ("Parallel Adapter"). The start is that of the authors' repository,
+arXiv:2110.04366 ("Parallel Adapter"). The start is that of the authors' repository,
 jxhe/unify-parameter-efficient-tuning at 5262470, petl/petl_factory.py, option "lora": down as LoRA's A, the rest 0.
 """
 
@@ -26,7 +26,7 @@ class ParallelAdapter(Method):
     """
 
     name = "parallel_adapter"
-    paper = "arXiv:2110.04366, section 3.3"
+    paper = "arXiv:2110.04366"
     lr = 2e-3
     space = {"lr": (1e-4, 1e-2, "log"), "width": (1, 256, "log")}
     size_field = "width"

@@ -1,7 +1,7 @@
 """PETALface: two LoRAs at each layer, blended by a weight q between 0 and 1.
 
 Narayan, Nair, Xu, Chellappa, Patel, "PETALface: Parameter Efficient Transfer Learning for Low-resolution Face
-Recognition", WACV 2025, arXiv:2412.07771, section 3. There q says how good the input picture is; who makes a picture
+Recognition", WACV 2025, arXiv:2412.07771. There q says how good the input picture is; who makes a picture
 has none to look at. So q is either fixed ("constant", and then it merges) or follows the noise level ("timestep",
 q = t / 1000: pair 1 learns the noisy end and pair 2 the clean one). The second is our reading of the idea and not the
 paper's. Rank 4, scale 1 and the start N(0, 1 / rank^2) below, 0 above are those of Kartik-3004/PETALface (config.py,
@@ -32,7 +32,7 @@ class PETALface(Reparam):
     """
 
     name = "petalface"
-    paper = "arXiv:2412.07771, section 3"
+    paper = "arXiv:2412.07771"
     formula = "y = W x + s (q B_1 A_1 + (1 - q) B_2 A_2) x"
     lr = 5e-4  # a quarter of LoRA's here: A starts several times as large
     space = {"lr": (3e-5, 5e-3, "log"), "rank": (1, 64, "log")}

@@ -1,7 +1,7 @@
 """Scale and bias tuning: y = s * (W x + b) with a new scale s and a new bias b on each linear layer, and the norms.
 
 Gao, Han, Zhang, Lin, Geng, Zhou, Zhang, Lu, He, Yue, Li, Qiao, "LLaMA-Adapter V2: Parameter-Efficient Visual
-Instruction Model", arXiv:2304.15010, section 3.1 "Bias tuning of linear layers", equations 1 to 3. Its other parts
+Instruction Model", arXiv:2304.15010, "Bias tuning of linear layers". Its other parts
 (zero-gated prefix, early fusion, two sets of data) are not methods of this kind and are left out.
 
 LLaMA's layers have no bias of their own. Where a layer has one, b0, this is y = s * (W x + b0 + b).
@@ -31,7 +31,7 @@ class ScaleBias(Method):
     """
 
     name = "scale_bias"
-    paper = "arXiv:2304.15010, section 3.1"
+    paper = "arXiv:2304.15010"
     lr = 3e-3
     space = {"lr": (3e-4, 3e-2, "log")}
     packable = True

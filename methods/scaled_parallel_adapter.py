@@ -1,7 +1,7 @@
 """The scaled parallel adapter: a parallel adapter at the feed-forward whose output is multiplied by s, 4 in the paper.
 
 He, Zhou, Ma, Berg-Kirkpatrick, Neubig, "Towards a Unified View of Parameter-Efficient Transfer Learning", ICLR 2022,
-arXiv:2110.04366, section 3.3 and table 1 ("Scaled PA"), section 4.6. exps/run_xsum.sh of the authors' repository
+arXiv:2110.04366 ("Scaled PA"). exps/run_xsum.sh of the authors' repository
 (jxhe/unify-parameter-efficient-tuning at 8080aa6) has s = 4 and a bottleneck of 512, exps/run_glue.sh s = 2 and 16.
 """
 
@@ -24,7 +24,7 @@ class ScaledParallelAdapter(ParallelAdapter):
     """
 
     name = "scaled_parallel_adapter"
-    paper = "arXiv:2110.04366, sections 3.3 and 4.6"
+    paper = "arXiv:2110.04366"
     lr = 1e-3
     space = {"lr": (1e-4, 1e-2, "log"), "width": (1, 256, "log"), "scale": (1.0, 8.0, "log")}
 

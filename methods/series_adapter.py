@@ -4,7 +4,7 @@ Houlsby, Giurgiu, Jastrzebski, Morrone, de Laroussilhe, Gesmundo, Attariyan, Gel
 Learning for NLP", ICML 2019, arXiv:1902.00751, section 2.1: one after each sub-layer. Pfeiffer, Kamath, Ruckle, Cho,
 Gurevych, "AdapterFusion", EACL 2021, arXiv:2005.00247: only after the feed-forward. In the terms of He, Zhou, Ma,
 Berg-Kirkpatrick, Neubig, "Towards a Unified View of Parameter-Efficient Transfer Learning", ICLR 2022,
-arXiv:2110.04366, table 1: form relu, sequential, at the attention and the feed-forward.
+arXiv:2110.04366: form relu, sequential, at the attention and the feed-forward.
 
 Pfeiffer's adapter stands behind the residual sum and its norm. The blocks of a denoiser have the norm first and none
 at their end, so here it stands where Houlsby's second does.
@@ -32,7 +32,7 @@ class SeriesAdapter(Method):
     width      of the bottleneck
     scale      fixed factor on the adapter's output
     init       zero: the up-projection starts at 0; paper: both weights normal with deviation 0.01 cut off at two
-               deviations, biases 0 (Houlsby et al., section 3.1), so that the start is only near the base
+               deviations, biases 0 (Houlsby et al.), so that the start is only near the base
     """
 
     name = "series_adapter"

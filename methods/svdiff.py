@@ -1,7 +1,7 @@
 """SVDiff: shift all singular values of every weight, convolutions and norms too.
 
 Han, Li, Zhang, Milanfar, Metaxas, Yang, "SVDiff: Compact Parameter Space for Diffusion Fine-Tuning", ICCV 2023,
-arXiv:2303.11305, section 3.2: W' = U diag(relu(sigma + delta)) V. A norm's weight is a matrix of one row, with one
+arXiv:2303.11305: W' = U diag(relu(sigma + delta)) V. A norm's weight is a matrix of one row, with one
 singular value, its length. What is adapted (every Linear, Conv2d and norm, no bias) and the smaller rate of the norms
 are those of mkshing/svdiff-pytorch (layers.py at 4edf103, README at 23424d5: 1e-3 and 1e-6), which is not the authors'
 own. The paper trains with prior preservation, weight 1: here that is the objective "prior" of a protocol. Its text side
@@ -31,7 +31,7 @@ class SVDiff(Reparam):
     """
 
     name = "svdiff"
-    paper = "arXiv:2303.11305, section 3.2"
+    paper = "arXiv:2303.11305"
     formula = "W' = U diag(relu(S + scale * delta)) V, with W = U S V"
     lr = 1e-3
     space = {"lr": (1e-4, 1e-1, "log")}

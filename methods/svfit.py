@@ -1,7 +1,7 @@
 """SVFit: train the leading singular values of each weight, keep its singular vectors.
 
 Sun, Wei, Wu, Shi, He, Ma, Xie, Yang, "SVFit: Parameter-Efficient Fine-Tuning of Large Pre-Trained Models Using Singular
-Values", arXiv:2409.05926, section 3. W = U_r diag(sigma) V_r + W_e; sigma (r,) is trained. "16 times fewer" than
+Values", arXiv:2409.05926. W = U_r diag(sigma) V_r + W_e; sigma (r,) is trained. "16 times fewer" than
 LoRA in the abstract holds for all singular values (RoBERTa-base, q and v: 18,432 against 294,912 of LoRA with r = 8),
 so that is the default. No code of the authors was found; the rate is ours.
 """
@@ -28,7 +28,7 @@ class SVFit(Reparam):
     """
 
     name = "svfit"
-    paper = "arXiv:2409.05926, section 3"
+    paper = "arXiv:2409.05926"
     formula = "W' = W + U_r diag(delta) V_r, with W = U S V"
     lr = 1e-2
     space = {"lr": (1e-3, 3e-1, "log")}

@@ -1,7 +1,7 @@
 """Textual inversion: train the embedding of the identifier's tokens, freeze everything else.
 
 Gal, Alaluf, Atzmon, Patashnik, Bermano, Chechik, Cohen-Or, "An Image is Worth One Word: Personalizing Text-to-Image
-Generation using Textual Inversion", ICLR 2023, arXiv:2208.01618, section 3. The paper starts the new word from that of
+Generation using Textual Inversion", ICLR 2023, arXiv:2208.01618. The paper starts the new word from that of
 a coarse class; here it starts from what the identifier's own row is, since a method does not know the task, so the
 start is the base.
 """
@@ -22,7 +22,7 @@ class TextualInversion(Method):
     """Train v (n, D), the rows of the n tokens of the identifier in the text side's table of embeddings."""
 
     name = "textual_inversion"
-    paper = "arXiv:2208.01618, section 3"
+    paper = "arXiv:2208.01618"
     lr = 5e-3
     space = {"lr": (3e-4, 1e-1, "log")}
     packable = True

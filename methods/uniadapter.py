@@ -1,7 +1,7 @@
 """UniAdapter: adapters of one block share their down-projection, and each stream has an up-projection of its own.
 
-Lu, Huo, Yang, Ding, Lu, Tomizuka, Zhan, "UniAdapter: Unified Parameter-Efficient Transfer Learning for Cross-modal
-Modeling", ICLR 2024, arXiv:2302.06605, section 3. Form, s = 0.1 and the start (down as LoRA's A, biases 0) are those
+Lu, Huo, Yang, Lu, Zhan, Tomizuka, Ding, "UniAdapter: Unified Parameter-Efficient Transfer Learning for Cross-modal
+Modeling", ICLR 2024, arXiv:2302.06605. Form, s = 0.1 and the start (down as LoRA's A, biases 0) are those
 of the authors' repository, RERV/UniAdapter at 08964c4, models/adapter.py; that sets only one of three up-projections
 to 0, here all are, so that the start is the base.
 
@@ -40,7 +40,7 @@ class UniAdapter(Method):
     """
 
     name = "uniadapter"
-    paper = "arXiv:2302.06605, section 3"
+    paper = "arXiv:2302.06605"
     lr = 5e-3
     space = {"lr": (3e-4, 3e-2, "log"), "width": (1, 256, "log")}
     size_field = "width"

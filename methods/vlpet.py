@@ -1,7 +1,7 @@
 """VL-PET: an adapter after each sub-layer, and a gate of chosen granularity on what comes out.
 
 Hu, Li, Lyu, Wang, "VL-PET: Vision-and-Language Parameter-Efficient Tuning via Granularity Control", ICCV 2023,
-arXiv:2308.09804, section 3. With x the sub-layer's input, y its output and y1 = y + up(gelu(down(y))), the result is
+arXiv:2308.09804. With x the sub-layer's input, y its output and y1 = y + up(gelu(down(y))), the result is
 G * y1 before the residual sum. The gates are those of the authors' repository, HenryHZY/VL-PET at 3a15b2b,
 src/my_transformers/modeling_bart.py:
 
@@ -44,7 +44,7 @@ class VLPET(Method):
     """
 
     name = "vlpet"
-    paper = "arXiv:2308.09804, section 3"
+    paper = "arXiv:2308.09804"
     lr = 2e-3
     space = {"lr": (1e-4, 1e-2, "log"), "width": (1, 256, "log")}
     size_field = "width"

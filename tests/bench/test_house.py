@@ -41,6 +41,7 @@ LAYER = {
             "bench.objectives",
             "bench.packing",
             "bench.params",
+            "bench.reached",
             "bench.running_checks",
             "bench.schedule",
             "bench.tasks",
@@ -69,7 +70,9 @@ LAYER = {
         3,
     ),
     **dict.fromkeys(["bench.report", "bench.study"], 4),
-    **dict.fromkeys(["bench", "bench.__main__", "bench.cli", "bench.cli_lists", "bench.world.cli"], 5),
+    **dict.fromkeys(
+        ["bench", "bench.__main__", "bench.cli", "bench.cli_budgets", "bench.cli_lists", "bench.world.cli"], 5
+    ),
 }
 # Narrower than its layer: what these may see of ours at all.
 ONLY = {

@@ -1,0 +1,38 @@
+"""`litmus budgets`: which parameter budgets each method reaches, and how."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def add_to(app: typer.Typer) -> None:
+    """Put this command into `app`."""
+    app.command("budgets")(budgets)
+
+
+def budgets(
+    methods: Annotated[str | None, typer.Option(help="methods, parted by commas  [default: all with a size]")] = None,
+    base: Annotated[str, typer.Option(help="a base of `litmus params`")] = "sd15",
+    share: Annotated[str, typer.Option(help="shares of the denoiser")] = "0.05%,0.2%,0.75%,3%",
+    write: Annotated[Path | None, typer.Option(help="write the page to this file")] = None,
+) -> None:
+    """Say which size brings each method to a share of a published denoiser, and what is nearest where none does.
+
+    Examples: `litmus budgets --methods lora,adapter` · `litmus budgets --base sdxl --share 0.1%` ·
+    `litmus budgets --write docs/budgets.md`
+    """
+    from bench import params, reached
+    from bench.bases.architectures import ARCHITECTURES
+    from bench.config import LitmusError, nearest
+
+    if base not in ARCHITECTURES:
+        raise LitmusError(nearest(base, ARCHITECTURES, "base"))
+    found = reached.cells(params.split(methods), base, [params.share_of(one) for one in params.split(share)])
+    if write is not None:
+        reached.write(write, found, base)
+        print(write)
+    else:
+        print(reached.page(found, base).partition(reached.END)[0].rstrip())

@@ -17,7 +17,7 @@ from bench.fetch import Bundle, Item, sha256
 from bench.tasks import dreambooth as copy
 from bench.tasks import prompts as words
 from bench.tasks.folder import ENDINGS
-from bench.tasks.task import Prompt, without
+from bench.tasks.task import SPLITS, Prompt, without
 
 MANIFEST = Path(copy.__file__).parent / "sources" / "dreambooth.json"
 TEXTS = ("prompts_and_classes.txt", "references_and_licenses.txt", "LICENSE.md", "README.md")
@@ -128,6 +128,8 @@ def read_list(file: Path, pinned: bool = True) -> StyleList:
     if found.name in ("pocket", "dreambooth", "customconcept101"):
         raise LitmusError(f"{file}: name = '{found.name}' is taken: choose another")
     for style in found.style:
+        if style.split not in SPLITS:
+            raise LitmusError(f"{file}: style {style.name}: {nearest(style.split, SPLITS, 'split')}")
         names = [picture.name for picture in style.picture]
         for picture in style.picture:
             place = f"{file}: style {style.name}, {picture.name or picture.url}"

@@ -63,8 +63,8 @@ def _tensors(file: Path) -> dict[str, Tensor]:
     import torch
     from numpy._core import multiarray
 
-    # What a training checkpoint holds beside tensors: its options, and numpy's scalars under their old name.
-    allowed = [argparse.Namespace, np.dtype, np.dtypes.Float64DType, np.dtypes.Int64DType]
+    # What a training checkpoint holds beside tensors: its options, and numpy's scalars, under their old name too.
+    allowed = [argparse.Namespace, np.dtype, np.dtypes.Float64DType, np.dtypes.Int64DType, multiarray.scalar]
     with torch.serialization.safe_globals([*allowed, (multiarray.scalar, "numpy.core.multiarray.scalar")]):
         found = torch.load(file, map_location="cpu", weights_only=True)
     return found.get("model_state_dict", found)

@@ -182,7 +182,7 @@ def _timm(spec: str, model: str, chosen: Preprocess | None) -> Encoder:
     net = frozen(net)
     cfg = timm.data.resolve_model_data_config(net)
     side = int(cfg["input_size"][-1])
-    usual = Preprocess(round(side / cfg["crop_pct"]), side, cfg["mean"], cfg["std"], cfg["interpolation"])
+    usual = Preprocess(int(side / cfg["crop_pct"]), side, cfg["mean"], cfg["std"], cfg["interpolation"])
     return Encoder(spec, "timm", _told(model), chosen or usual, hash_weights(net), net, device=device())
 
 

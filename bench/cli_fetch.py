@@ -148,4 +148,5 @@ def _shown(name: str) -> Iterator[Callable[[Tally], None]]:
 def _left(tally: Tally) -> str:
     from bench.progress import span
 
-    return "" if tally.seconds_left is None else f", about {span(tally.seconds_left)} left"
+    left = "" if tally.seconds_left is None else f", about {span(tally.seconds_left)} left"
+    return f"{left}; {tally.trouble}, trying again" if tally.trouble else left

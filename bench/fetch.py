@@ -68,6 +68,7 @@ class Tally:
     bytes_done: int = 0
     files_received: int = 0  # in this session, as the next
     bytes_received: int = 0
+    trouble: str = ""  # the fault that is being waited out; nothing once bytes come again
     began: float = field(default_factory=time.monotonic)
 
     @property
@@ -201,6 +202,8 @@ class _Session:
             self._count(had - before, 0, 0)
             if fault.final or attempt == self.tries:
                 raise fault
+            self.tally.trouble = str(fault)
+            self._count(0, 0, 0)
             if self.stop.wait(fault.after or self.pause * 2 ** (attempt - 1)):
                 raise Stopped
 
@@ -215,6 +218,7 @@ class _Session:
             self.tally.bytes_done += done
             self.tally.bytes_received += received
             self.tally.files_done += files
+            self.tally.trouble = "" if received else self.tally.trouble
             self.tally.files_received += files_received
             self.show(self.tally)
 

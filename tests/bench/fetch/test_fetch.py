@@ -162,7 +162,9 @@ def test_a_server_without_ranges_begins_again(original, server):
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_busy_server_is_asked_again(original, server, status):
     server.faults[PHOTO] = [f"status:{status}", f"status:{status}", ""]
-    get()
+    troubles = set()
+    get(show=lambda tally: troubles.add(tally.trouble))
+    assert any(f"{PHOTO} answers {status}" in trouble for trouble in troubles)
     assert whole(original)
 
 

@@ -24,7 +24,7 @@ _guard()
 
 import typer  # noqa: E402  the guard speaks first
 
-from bench import cli_budgets, cli_lists  # noqa: E402
+from bench import cli_budgets, cli_extractors, cli_fetch, cli_lists  # noqa: E402
 from bench.cli import board_folder, board_names, method_names, print_table, say  # noqa: E402
 from bench.config import LitmusError  # noqa: E402
 from bench.world.cli import pocket, world  # noqa: E402
@@ -184,7 +184,7 @@ def run(
     seeds: Annotated[str, typer.Option(help="0 or 0,1,2 or 0-4")] = "0",
     objective: Annotated[str | None, typer.Option(help="plain or prior")] = None,
     base: Annotated[str | None, typer.Option(help="pocket or toy")] = None,
-    extractors: Annotated[str | None, typer.Option(help="pocket or toy")] = None,
+    extractors: Annotated[str | None, typer.Option(help="pocket, dino-clip, ... (litmus extractors)")] = None,
     timeout: Annotated[float | None, typer.Option(help="seconds per run")] = None,
     workers: WORKERS = None,
     out: Annotated[Path | None, typer.Option(help="where results go  [default: results/mine]")] = None,
@@ -266,6 +266,8 @@ def report(
 
 cli_lists.add_to(app)
 cli_budgets.add_to(app)
+cli_extractors.add_to(app)
+cli_fetch.add_to(app)
 
 
 def main() -> None:

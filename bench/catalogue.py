@@ -83,7 +83,7 @@ def survey(request: dict[str, Any]) -> dict[str, Any]:
     """The torch side of `ask`: a table that JSON can carry."""
     from bench import tasks
     from bench.bases import base_digest, load_base
-    from bench.extractors import extractors_digest
+    from bench.extractors import acceptance, extractors_digest
     from bench.objectives import OBJECTIVES
 
     # What the user wrote comes first: a misspelling must not wait for weights.
@@ -96,7 +96,7 @@ def survey(request: dict[str, Any]) -> dict[str, Any]:
         "base_digest": base_digest(request["base"]),
         "extractors_digest": extractors_digest(request["extractors"]),
     }
-    notes = []
+    notes = acceptance.notes(request["extractors"], digests["extractors_digest"])
     for task in loaded.values():
         # The world draws truth for its own tasks, in the base's own words; loading a base to ask costs seconds.
         if not task.has_truth and (unknown := load_base(request["base"]).unknown_words(task.texts())):

@@ -12,17 +12,20 @@ from bench.record import Record
 
 
 def task_name(task: str, identifier: str | None, class_word: str | None, kind: str | None) -> str:
-    """A task as the registry names it: a folder's path made absolute, with the words that describe its pictures."""
+    """A task as the registry names it: a path made absolute, with the words that describe its pictures."""
     words = {"identifier": identifier, "class_word": class_word, "kind": kind}
     given = {key: value for key, value in words.items() if value is not None}
-    if not task.startswith("folder:"):
+    place, _, query = task.partition("?")
+    scheme, colon, path = place.partition(":")
+    if not colon or (given and scheme == "concepts"):
         if given:
             option = "--" + next(iter(given)).replace("_", "-")
             raise LitmusError(f"{option} describes a folder of pictures: write --task folder:PATH, not --task {task}")
         return task
-    path, _, query = task.removeprefix("folder:").partition("?")
+    if scheme in ("folder", "concepts"):
+        path = str(Path(path).expanduser().resolve())
     query = "&".join(filter(None, [query, urlencode(given, quote_via=quote)]))
-    return f"folder:{Path(path).expanduser().resolve()}" + (f"?{query}" if query else "")
+    return f"{scheme}:{path}" + (f"?{query}" if query else "")
 
 
 def protocol(

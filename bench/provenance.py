@@ -26,6 +26,7 @@ DISTRIBUTIONS = (
     "numpy",
     "pillow",
     "safetensors",
+    "timm",
 )
 
 

@@ -131,6 +131,7 @@ class Record(_Part):
     curve: Curve = Curve()
     cost: Cost = Cost()
     provenance: Provenance = Provenance()
+    encoders: dict[str, Any] = {}  # of published encoders: per role model, preprocess, weights; acceptance
     files: dict[str, str] = Field(default={})  # "prompts", "grid" -> file names beside the record
 
     @property

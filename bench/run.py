@@ -23,7 +23,7 @@ from bench.calibration import calibration
 from bench.config import PSEUDO, LitmusError
 from bench.cost.shared import method_costs
 from bench.evaluator import Drawn, draw, evaluate, grid, truth
-from bench.extractors import load_extractors
+from bench.extractors import acceptance, load_extractors
 from bench.method import attached, make, source_digest
 from bench.objectives import NEEDS_CLASSES
 from bench.provenance import bytes_process, now, provenance
@@ -80,6 +80,8 @@ def _do(run: Run, record: Record, folder: Path, report: Report) -> None:
     base = load_base(run.base, run.train.dtype if run.train else "fp32")
     task = _task(run.task).at(base.resolution)
     extractors = load_extractors(run.extractors)
+    if extractors.card:
+        record.encoders = {**extractors.card, "acceptance": acceptance.told(extractors)}
     for name, planned, found in (
         ("base", run.base_digest, base.digest),
         ("task", run.task_digest, task.digest),

@@ -54,6 +54,13 @@ METRICS: dict[str, Metric] = {
             "cosine",
             "concept to the training minus concept to the held-out pictures; above 0: it learnt the pictures",
         ),
+        _card(
+            "image_similarity",
+            True,
+            _COS,
+            "cosine",
+            "mean cosine of the pictures to the training pictures in the space of the texts: CLIP-I where that is CLIP",
+        ),
         _card("text", True, _COS, "cosine", "mean cosine of picture and prompt, identifier removed from the prompt"),
         _card(
             "text_mismatch",

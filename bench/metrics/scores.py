@@ -48,6 +48,10 @@ def style_heldout(f: Features) -> Score:
     return concept_heldout(f) if f.kind == "style" else None
 
 
+def image_similarity(f: Features) -> Score:
+    return _per_prompt(mean_cosine(f.cell.image, f.train.image))
+
+
 def text(f: Features) -> Score:
     return _per_prompt(paired_cosine(f.cell.image, f.texts[:, None]))
 

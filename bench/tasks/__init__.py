@@ -3,10 +3,15 @@
 pocket/subject-robot                         a task folder below datasets/ (here datasets/pocket/subject-robot)
 folder:PATH?identifier=sks&class_word=dog    any folder of pictures, or a task folder with task.toml
 dreambooth/dog6                              a subject of google/dreambooth, from datasets/dreambooth
+customconcept101/plushie_cow                 a concept of CustomConcept101, from datasets/customconcept101
+concepts:FILE?name=plushie_cow               a concept of any dataset.json in that form
+hf:owner/name[split]?class_word=dog          a data set of the Hugging Face hub
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from urllib.parse import parse_qsl
 
 from bench.config import LitmusError, datasets, nearest
@@ -21,14 +26,24 @@ def load(spec: str) -> Task:
     Raises LitmusError for an unknown name (with the nearest), a missing or empty folder, a wrong task.toml, and a
     picture that is missing, broken or smaller than 8 px a side (with its file name).
     """
-    from bench.tasks import dreambooth, folder
+    from bench.tasks import concepts, dreambooth, folder, hub
 
     if spec.startswith("folder:"):
         path, options = _options(spec.removeprefix("folder:"))
         return folder.load_any(path, **options).check()
+    if spec.startswith("hf:"):
+        name, options = _options(spec.removeprefix("hf:"), (*_KNOWN, *hub.OPTIONS), "a hub task")
+        return hub.load(name, **options).check()
+    if spec.startswith("concepts:"):
+        path, options = _options(spec.removeprefix("concepts:"), ("name", "identifier"), "a concept")
+        if "name" not in options:
+            raise LitmusError(f"{spec} names no concept: concepts:{path}?name=NAME")
+        return concepts.load(Path(path).expanduser(), **options).check()
     collection, _, name = spec.partition("/")
     if collection == "dreambooth":
         return dreambooth.load(name).check()
+    if collection == "customconcept101":
+        return replace(concepts.load(concepts.home(), name), name=spec, split="test").check()
     path = datasets() / collection / name
     if not name or not (path / "task.toml").is_file():
         raise LitmusError(nearest(spec, list_tasks(), "task"))
@@ -38,9 +53,9 @@ def load(spec: str) -> Task:
 def list_tasks(split: str | None = None) -> list[str]:
     """Names of the tasks that are there, sorted; of one `split` ("tuning", "test", "user") or of all.
 
-    DreamBooth's subjects count as "test".
+    DreamBooth's subjects and CustomConcept101's concepts count as "test".
     """
-    from bench.tasks import dreambooth, folder
+    from bench.tasks import concepts, dreambooth, folder
 
     if split is not None and split not in SPLITS:
         raise LitmusError(nearest(split, SPLITS, "split"))
@@ -50,17 +65,18 @@ def list_tasks(split: str | None = None) -> list[str]:
             found.append(f"{file.parent.parent.name}/{file.parent.name}")
     if split in (None, "test"):
         found += [f"dreambooth/{name}" for name in dreambooth.subjects()]
+        found += [f"customconcept101/{name}" for name in concepts.names()]
     return sorted(found)
 
 
 _KNOWN = ("identifier", "class_word", "kind", "live", "resolution")
 
 
-def _options(text: str) -> tuple[str, dict[str, str]]:
+def _options(text: str, known: tuple[str, ...] = _KNOWN, what: str = "a folder task") -> tuple[str, dict[str, str]]:
     """ "PATH?identifier=sks" -> ("PATH", {"identifier": "sks"})."""
     path, _, query = text.partition("?")
     options = dict(parse_qsl(query, keep_blank_values=True))
     for key in options:
-        if key not in _KNOWN:
-            raise LitmusError(nearest(key, _KNOWN, "option of a folder task"))
+        if key not in known:
+            raise LitmusError(nearest(key, known, f"option of {what}"))
     return path, options

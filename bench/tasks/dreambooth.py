@@ -42,7 +42,7 @@ def classes(root: Path) -> dict[str, str]:
         if file.is_file():
             break
     else:
-        raise LitmusError(f"no DreamBooth copy in {root}: put google/dreambooth there, or set LITMUS_DREAMBOOTH")
+        raise LitmusError(f"no DreamBooth copy in {root}: litmus fetch dreambooth brings it, or set LITMUS_DREAMBOOTH")
     head = file.read_text(encoding="utf-8").partition("Prompts")[0]
     found = dict(re.findall(r"^([a-z0-9_]+),([a-z ]+?)\s*$", head, flags=re.M))
     found.pop("subject_name", None)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -126,12 +129,15 @@ def photos(
     kind: str = "subject",
     live: bool | None = None,
     resolution: int = 512,
+    caption: str = "",
+    own: list[str] | None = None,
 ) -> Task:
     """A task from a folder of pictures without task.toml.
 
-    Captions come from captions.txt ("file: caption" a line), else from a .txt beside each picture, else from the two
-    words ("a sks dog"). Every third picture is held out when there are at least four. Evaluation prompts come from
-    prompts.txt (a line each, {} stands for the concept), else they are DreamBooth's 25 for a subject (`live`: those
+    Captions come from captions.txt ("file: caption" a line), else from a .txt beside each picture, else from an
+    imagefolder's metadata.jsonl or metadata.csv (file_name, text; the identifier is put in), else `caption`, else from
+    the two words ("a sks dog"). Every third picture is held out when there are at least four. Evaluation prompts are
+    `own`, else prompts.txt (a line each, {} stands for the concept), else DreamBooth's 25 for a subject (`live`: those
     for animals; None: for cats and dogs) and ten contents for a style. There is no truth.
     """
     folder = _folder(path)
@@ -145,7 +151,9 @@ def photos(
     if not files:
         raise LitmusError(f"no pictures in {folder}: put {', '.join(ENDINGS)} files there")
     captions = _captions(folder, files)
-    default = f"a {identifier} {class_word}" if kind == "subject" else f"a picture in {identifier} style"
+    for name, text in metadata(folder, files).items():
+        captions.setdefault(name, with_identifier(text, identifier, class_word, kind))
+    default = caption or (f"a {identifier} {class_word}" if kind == "subject" else f"a picture in {identifier} style")
     rows = [(file, captions.get(file.name, default)) for file in files]
     if lacking := [file.name for file, caption in rows if identifier not in caption.split()]:
         raise LitmusError(f"the caption of {lacking[0]} lacks the identifier {identifier}: it names the concept")
@@ -160,7 +168,7 @@ def photos(
         resolution=resolution,
         train=pictures([row for row in rows if row not in held], identifier),
         heldout=pictures(held, identifier),
-        prompts=concept.prompts(_lines(folder / "prompts.txt")),
+        prompts=concept.prompts(own or _lines(folder / "prompts.txt")),
         prior=concept.prior(),
         drift=concept.drift(),
         notes=("no truth pictures: scores have a floor but no ceiling",),
@@ -218,3 +226,56 @@ def _captions(folder: Path, files: list[Path]) -> dict[str, str]:
         if file.name not in found and (beside := _lines(file.with_suffix(".txt"))):
             found[file.name] = " ".join(beside)
     return found
+
+
+def metadata(folder: Path, files: list[Path]) -> dict[str, str]:
+    """File name -> text, from the metadata file of an imagefolder (Hugging Face's form), if it has one."""
+    names = {file.name for file in files}
+    for end, read in (("jsonl", _json_lines), ("csv", _csv_lines)):
+        file = folder / f"metadata.{end}"
+        if not file.is_file():
+            continue
+        try:
+            rows = read(file)
+        except (ValueError, csv.Error) as error:
+            raise LitmusError(
+                f"{file} cannot be read ({error}): write a file_name and a text for each picture"
+            ) from None
+        found = {}
+        for row in rows:
+            name, text = row.get("file_name"), row.get("text", "")
+            if not isinstance(name, str) or not isinstance(text, str):
+                raise LitmusError(f"{file}: write a file_name and a text for each picture, not {row!r}")
+            if name not in names:
+                raise LitmusError(f"{file}: {nearest(name, names, 'picture')}")
+            if text.strip():
+                found[name] = text.strip()
+        return found
+    return {}
+
+
+def _json_lines(file: Path) -> list[dict[str, Any]]:
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if not all(isinstance(row, dict) for row in rows):
+        raise ValueError("a line is no object")
+    return rows
+
+
+def _csv_lines(file: Path) -> list[dict[str, Any]]:
+    with file.open(encoding="utf-8", newline="") as opened:
+        return list(csv.DictReader(opened))
+
+
+def with_identifier(text: str, identifier: str, class_word: str, kind: str) -> str:
+    """`text` with the identifier where a caption of others lacks it: "a dog runs" -> "a sks dog runs".
+
+    A style's is appended. A subject's goes before the class word; LitmusError where the text has neither.
+    """
+    if identifier in re.findall(r"[^\s.,]+", text):
+        return text
+    if kind == "style":
+        return f"{text.rstrip(' .')} in {identifier} style"
+    told, n = re.subn(rf"\b{re.escape(class_word)}\b", f"{identifier} {class_word}", text, count=1, flags=re.I)
+    if not n:
+        raise LitmusError(f"the caption '{text}' names neither {identifier} nor {class_word}: put one of them in")
+    return told

@@ -37,6 +37,9 @@ LAYER = {
             "bench.checks",
             "bench.cost",
             "bench.extractors",
+            "bench.fetch",
+            "bench.fetch_http",
+            "bench.fetch_sources",
             "bench.metrics",
             "bench.objectives",
             "bench.packing",
@@ -71,7 +74,17 @@ LAYER = {
     ),
     **dict.fromkeys(["bench.report", "bench.study"], 4),
     **dict.fromkeys(
-        ["bench", "bench.__main__", "bench.cli", "bench.cli_budgets", "bench.cli_lists", "bench.world.cli"], 5
+        [
+            "bench",
+            "bench.__main__",
+            "bench.cli",
+            "bench.cli_budgets",
+            "bench.cli_extractors",
+            "bench.cli_fetch",
+            "bench.cli_lists",
+            "bench.world.cli",
+        ],
+        5,
     ),
 }
 # Narrower than its layer: what these may see of ours at all.

@@ -215,7 +215,8 @@ def test_what_is_not_there_is_left_out(cell):
         cell, heldout=none, truth=None, prior=None, drift=None, base_prior=None, base_drift=None, loss_heldout=None,
         cell=views(3, 1, seed=0),
     )  # fmt: skip
-    assert set(measure(bare)[0]) == {"concept", "identity", "text", "text_mismatch", "diversity", "loss_train"}
+    always = {"concept", "identity", "image_similarity", "text", "text_mismatch", "diversity", "loss_train"}
+    assert set(measure(bare)[0]) == always
 
 
 def test_diversity_of_a_prompt_and_of_the_cell(cell):
@@ -244,6 +245,12 @@ def test_every_value_keeps_to_its_card(cell):
 def test_every_metric_is_measured_somewhere(cell):
     seen = measure(cell)[0].keys() | measure(replace(cell, kind="style"))[0].keys()
     assert METRICS.keys() <= seen
+
+
+def test_image_similarity_is_clip_i(cell):
+    """DreamBooth's definition: all pairs of generated and real pictures."""
+    pairs = [x @ y for x in cell.cell.image.reshape(-1, 8) for y in cell.train.image]
+    assert measure(cell)[0]["image_similarity"] == pytest.approx(np.mean(pairs))
 
 
 def test_losses(cell):

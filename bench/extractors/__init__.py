@@ -1,12 +1,13 @@
 """Extractors: pictures and prompts -> features, by frozen networks that never met a test subject or style.
 
 "pocket": the world's own evaluators (bench/world/evaluator_nets.py, weights beside the base). "toy": random numbers.
+"dino-clip" and others: published encoders (suites.py), for real pictures.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from bench.config import LitmusError, digest_files, nearest
 if TYPE_CHECKING:
     from torch import Tensor
 
-POCKET = Path(__file__).parent / "bases" / "pocket_evaluators"
+POCKET = Path(__file__).parents[1] / "bases" / "pocket_evaluators"
 CHUNK = 64  # pictures a call; bounds the memory, the features don't depend on it
 
 
@@ -28,8 +29,9 @@ class Extractors:
     style       -> (B, D) unit: in which style it is drawn, whatever it shows
     image, text -> (B, D) unit: pictures and prompts in one space
     attributes  -> {attribute: logits (B, K)}, the K names in labels[attribute]
-    digest      sha256 over the weights
-    resolution  side in pixels that the encoders were trained on; other sizes are resized to it
+    digest      sha256 over the weights, and over the preprocessing of published encoders
+    resolution  side in pixels that the encoders were trained on; other sizes are resized to it; 0: each does it itself
+    card        what the digest is made of, for the record; empty where the name says it all
     """
 
     name: str
@@ -37,6 +39,7 @@ class Extractors:
     resolution: int
     labels: dict[str, list[str]]
     nets: Any
+    card: dict[str, Any] = field(default_factory=dict)
 
     def identity(self, images: Tensor) -> Tensor:
         return self._unit(self.nets.identity, images)
@@ -56,6 +59,8 @@ class Extractors:
     def attributes(self, images: Tensor) -> dict[str, Tensor]:
         import torch
 
+        if not self.labels:
+            return {}
         with torch.no_grad():
             parts = [self.nets.attributes(x) for x in self._fit(images).split(CHUNK)]
         return {name: torch.cat([part[name].float() for part in parts]) for name in self.labels}
@@ -72,7 +77,7 @@ class Extractors:
         import torch
 
         side = self.resolution
-        if images.shape[-2:] == (side, side) or not len(images):
+        if not side or images.shape[-2:] == (side, side) or not len(images):
             return images
         return torch.nn.functional.interpolate(images, (side, side), mode="bilinear", antialias=True)
 
@@ -140,16 +145,21 @@ EXTRACTORS: dict[str, Callable[[], Extractors]] = {"pocket": _pocket, "toy": _to
 
 @lru_cache(maxsize=2)
 def load_extractors(name: str = "pocket") -> Extractors:
-    """The extractors called `name`, loaded once per process. LitmusError for an unknown name or missing weights."""
-    if name not in EXTRACTORS:
-        raise LitmusError(nearest(name, EXTRACTORS, "extractors"))
-    return EXTRACTORS[name]()
+    """The extractors called `name`, loaded once per process. LitmusError for an unknown name or missing weights.
+
+    `name` is one of EXTRACTORS, one of suites.SUITES, or roles and encoders: `identity=dino:vits16,image=...`.
+    """
+    if name in EXTRACTORS:
+        return EXTRACTORS[name]()
+    from bench.extractors import suites
+
+    if not suites.is_one(name):
+        raise LitmusError(nearest(name, [*EXTRACTORS, *suites.SUITES], "extractors", "litmus extractors"))
+    return suites.load(name)
 
 
 def extractors_digest(name: str) -> str:
-    """The digest of the extractors called `name`, without loading them."""
-    if name not in EXTRACTORS:
-        raise LitmusError(nearest(name, EXTRACTORS, "extractors"))
+    """The digest of the extractors called `name`, without loading them where a file says it."""
     if name == "pocket":
         if not any(POCKET.glob("*.safetensors")):
             raise LitmusError(
@@ -157,4 +167,6 @@ def extractors_digest(name: str) -> str:
                 "`litmus pocket train`"
             )
         return digest_files((p for p in POCKET.rglob("*") if p.is_file()), POCKET)
-    return f"{name}-1"
+    if name in EXTRACTORS:
+        return f"{name}-1"
+    return load_extractors(name).digest  # the weights lie in other libraries' caches: they are read to be named

@@ -1,0 +1,84 @@
+"""`litmus extractors`: which evaluators there are, what they are made of, and whether they are the published ones."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from bench.cli import print_table, say
+from bench.config import LitmusError
+
+extractors = typer.Typer(
+    invoke_without_command=True, help="List the evaluators; show one; hold one against published values."
+)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Put these commands into `app`."""
+    app.add_typer(extractors, name="extractors")
+
+
+@extractors.callback()
+def _listing(context: typer.Context) -> None:
+    """List the evaluators by the names that protocols and `litmus run --extractors` use.
+
+    Example: `litmus extractors`
+    """
+    if context.invoked_subcommand:
+        return
+    from bench.extractors.encoders import FAMILIES, SHORT
+    from bench.extractors.suites import SUITES
+
+    rows = [
+        ["pocket", "", "", "", "the pocket world's own, for the pocket base"],
+        ["toy", "", "", "", "random numbers, for tests"],
+        *([name, one.identity, one.style or one.image, one.image, one.about] for name, one in SUITES.items()),
+    ]
+    print_table(["extractors", "identity", "style", "image and text", "about"], rows)
+    print("\nor your own: identity=ENCODER,style=ENCODER,image=ENCODER, where an encoder is")
+    print(f"{', '.join(SHORT)}, or one of {', '.join(f'{family}:MODEL' for family in FAMILIES)}")
+
+
+NAME = Annotated[str, typer.Argument(help="a suite's name, or roles and encoders")]
+
+
+@extractors.command()
+def show(name: NAME) -> None:
+    """Load an evaluator and print what a record says of it: weights' checksums and preprocessing.
+
+    Loading fetches weights that are not here yet, so this also prepares a machine for work without a network.
+
+    Example: `litmus extractors show dino-clip`
+    """
+    from bench.extractors import load_extractors
+
+    loaded = load_extractors(name)
+    print(json.dumps({"name": loaded.name, "digest": loaded.digest, **loaded.card}, indent=1))
+
+
+@extractors.command()
+def check(name: NAME) -> None:
+    """Hold an evaluator against DreamBooth's table: real pictures compared with each other, DINO 0.774, CLIP-I 0.885.
+
+    Exit code 1 when it differs by more than 0.01. What comes out is remembered, and every record made with this
+    evaluator carries it. The pictures come from `litmus fetch dreambooth`.
+
+    Example: `litmus extractors check dino-clip`
+    """
+    from bench.extractors import EXTRACTORS, acceptance, load_extractors
+
+    if name in EXTRACTORS:
+        raise LitmusError(f"{name} has no published values: docs/pocket-base.md says how good it is")
+    groups, doubts = acceptance.pictures()
+    loaded = load_extractors(name)
+    verdicts = acceptance.check(loaded, groups)
+    acceptance.keep(loaded.digest, verdicts, doubts)
+    for verdict in verdicts:
+        print(verdict.line)
+    for doubt in doubts:
+        say(f"note: {doubt}; the published values are of the 30 subjects' original pictures")
+    if any(verdict.same is False for verdict in verdicts):
+        say("reported as different: its scores do not compare with papers'")
+        raise typer.Exit(1)

@@ -1,0 +1,107 @@
+"""Suites of published encoders as extractors: one for what a thing is, one for style, one for pictures and prompts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bench.config import LitmusError, nearest
+from bench.extractors import Extractors
+from bench.extractors.encoders import Encoder, check_spec, load_encoder
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ROLES = ("identity", "style", "image")
+
+
+@dataclass(frozen=True)
+class Suite:
+    """The encoder of each role. `image` must read text too; the other two are `image` where they are empty."""
+
+    image: str
+    identity: str = ""
+    style: str = ""
+    about: str = ""
+
+    def roles(self) -> dict[str, str]:
+        return {role: getattr(self, role) or self.image for role in ROLES}
+
+
+SUITES: dict[str, Suite] = {
+    "dino-clip": Suite(
+        "openclip:ViT-B-32/openai",
+        "dino:vits16",
+        about="DreamBooth's DINO, CLIP-I and CLIP-T; style by CLIP, as StyleDrop has it",
+    ),
+    "dino-clip-csd": Suite(
+        "openclip:ViT-B-32/openai", "dino:vits16", "csd", "the same with style by contrastive style descriptors"
+    ),
+    "dinov2-clip-csd": Suite(
+        "openclip:ViT-L-14/openai", "dinov2:vitl14", "csd", "LyCORIS's DINOv2-L and CLIP-L; style by CSD"
+    ),
+}
+
+
+def is_one(name: str) -> bool:
+    """The name is a suite's, or written as roles: `image=...`."""
+    return name in SUITES or name.partition("=")[0] in ROLES
+
+
+def parse(name: str) -> Suite:
+    """The suite called `name`, or written as `identity=dino:vits16,style=csd,image=openclip:ViT-B-32/openai`."""
+    if name in SUITES:
+        return SUITES[name]
+    found: dict[str, str] = {}
+    for part in re.split(r",(?=\w+=)", name):
+        role, _, spec = part.partition("=")
+        if role not in ROLES:
+            raise LitmusError(nearest(role, ROLES, "role of an encoder"))
+        if role in found:
+            raise LitmusError(f"extractors '{name}': {role} is there twice")
+        check_spec(spec)
+        found[role] = spec
+    if "image" not in found:
+        raise LitmusError(f"extractors '{name}': add image=openclip:MODEL/WEIGHTS, which reads the prompts")
+    return Suite(**found)
+
+
+class _Nets:
+    """What Extractors calls: each role's encoder, and no attributes."""
+
+    def __init__(self, encoders: dict[str, Encoder]):
+        self.encoders = encoders
+
+    def identity(self, images: Tensor) -> Tensor:
+        return self.encoders["identity"].image(images)
+
+    def style(self, images: Tensor) -> Tensor:
+        return self.encoders["style"].image(images)
+
+    def image(self, images: Tensor) -> Tensor:
+        return self.encoders["image"].image(images)
+
+    def text(self, prompts: list[str]) -> Tensor:
+        return self.encoders["image"].text(prompts)
+
+    def attributes(self, images: Tensor) -> dict[str, Tensor]:
+        return {}
+
+
+def load(name: str) -> Extractors:
+    """The suite called `name` with its weights. LitmusError with the remedy for what is not there."""
+    encoders = {role: load_encoder(spec) for role, spec in parse(name).roles().items()}
+    return together(name, encoders)
+
+
+def together(name: str, encoders: dict[str, Encoder]) -> Extractors:
+    """Extractors of the encoders by role; `image` must read text."""
+    if encoders["image"].texts is None:
+        raise LitmusError(f"the encoder {encoders['image'].spec} reads no text: use an openclip encoder for image=")
+    digests = {role: encoder.digest for role, encoder in encoders.items()}
+    digest = hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
+    card: dict[str, Any] = {role: encoder.facts() for role, encoder in encoders.items()}
+    return Extractors(name, digest, 0, {}, _Nets(encoders), card)

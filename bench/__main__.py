@@ -24,7 +24,7 @@ _guard()
 
 import typer  # noqa: E402  the guard speaks first
 
-from bench import cli_lists  # noqa: E402
+from bench import cli_cost, cli_fit, cli_lists  # noqa: E402
 from bench.cli import method_names, print_table, say  # noqa: E402
 from bench.config import LitmusError  # noqa: E402
 from bench.world.cli import pocket, world  # noqa: E402
@@ -271,6 +271,8 @@ def report(
 
 
 cli_lists.add_to(app)
+cli_fit.add_to(app)
+cli_cost.add_to(app)
 
 
 def main() -> None:

@@ -36,6 +36,9 @@ LAYER = {
             "bench.checks",
             "bench.cost",
             "bench.extractors",
+            "bench.fit",
+            "bench.fit_check",
+            "bench.fit_tables",
             "bench.metrics",
             "bench.objectives",
             "bench.packing",
@@ -68,7 +71,18 @@ LAYER = {
         3,
     ),
     **dict.fromkeys(["bench.report", "bench.study"], 4),
-    **dict.fromkeys(["bench", "bench.__main__", "bench.cli", "bench.cli_lists", "bench.world.cli"], 5),
+    **dict.fromkeys(
+        [
+            "bench",
+            "bench.__main__",
+            "bench.cli",
+            "bench.cli_cost",
+            "bench.cli_fit",
+            "bench.cli_lists",
+            "bench.world.cli",
+        ],
+        5,
+    ),
 }
 # Narrower than its layer: what these may see of ours at all.
 ONLY = {

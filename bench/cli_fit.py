@@ -67,12 +67,12 @@ def fit(
         say(f"{len(done)} rows are there already")
     at = ""
     for row in forecast.rows(split(methods), bases, setting, skip=lambda *one: one in done):
-        if write and at and at != row.base:
-            tables.write(write, found, setting)
         if at != row.base:
             say(f"counting on {row.base}")
         at = row.base
         found.append(row)
+        if write:
+            tables.keep(write, found, setting)
     if write:
         for path in tables.write(write, found, setting):
             print(path)

@@ -7,7 +7,6 @@ of torch.cuda, so its error also holds what no count of tensors can see: scratch
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +15,7 @@ import torch
 
 from bench.bases.architectures import ARCHITECTURES
 from bench.config import LitmusError
-from bench.cost.hollow import hollow
+from bench.cost.hollow import emptied, hollow
 from bench.cost.measure import Example, TrainingStep
 from bench.cost.small import SMALL, small
 from bench.cost.step import Step, counted
@@ -75,8 +74,7 @@ def checks(
 
 def _base(base: str, methods: list[Method], dtype: str, device: torch.device, size: int) -> Iterator[Check]:
     real = small(base).to(device=device, dtype=DTYPES[dtype])
-    with torch.device("meta"):
-        bare = copy.deepcopy(real).to("meta")
+    bare = emptied(real)
     for method in methods:
         for checkpointing in (False, True):
             try:

@@ -152,19 +152,25 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in DISTRIBUTIONS}
 
 
+def keep(folder: Path, found: Sequence[Row], setting: Setting) -> Path:
+    """fit.json alone, so that a count that is stopped goes on from its last row."""
+    order = list(ARCHITECTURES)
+    rows = [asdict(row) for row in sorted(found, key=lambda row: order.index(row.base))]
+    about = {"setting": asdict(setting), "versions": versions(), "rows": rows}
+    return save(folder / FILE, json.dumps(about, indent=1).encode())
+
+
 def write(folder: Path, found: Sequence[Row], setting: Setting) -> list[Path]:
     """fit.json, fit.csv, fit.md and the figure, each by atomic rename; rows in the order of bases, then as counted."""
     order = list(ARCHITECTURES)
     found = sorted(found, key=lambda row: order.index(row.base))
-    about = {"setting": asdict(setting), "versions": versions(), "rows": [asdict(row) for row in found]}
     files = {
-        FILE: json.dumps(about, indent=1).encode(),
         "fit.csv": (_csv(found) + "\n").encode(),
         "fit.md": page(found, setting).encode(),
     }
     if any(row.scalars for row in found):
         files["fit.svg"] = figure(found, setting)
-    return [save(folder / name, content) for name, content in files.items()]
+    return [keep(folder, found, setting), *(save(folder / name, content) for name, content in files.items())]
 
 
 def save(file: Path, content: bytes) -> Path:

@@ -7,6 +7,7 @@ is remembered.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -15,7 +16,7 @@ from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 
@@ -32,6 +33,15 @@ def hollow(fused: bool = True) -> Iterator[None]:
         # In torch's own place, not as a mode: torch switches modes off for what checkpointing computes again.
         with patch.object(F, "scaled_dot_product_attention", _attention):
             yield
+
+
+def emptied(net: nn.Module) -> Any:
+    """A copy of `net` on the meta device, made without a copy of its numbers."""
+    memo: dict[int, Any] = {
+        id(p): nn.Parameter(torch.empty_like(p, device="meta"), requires_grad=p.requires_grad) for p in net.parameters()
+    }
+    memo |= {id(b): torch.empty_like(b, device="meta") for b in net.buffers()}
+    return copy.deepcopy(net, memo)
 
 
 _PLAIN = F.scaled_dot_product_attention

@@ -18,7 +18,7 @@ import torch
 
 from bench.bases.architectures import build
 from bench.config import LitmusError, nearest
-from bench.cost.hollow import hollow
+from bench.cost.hollow import emptied, hollow
 from bench.cost.measure import Example, TrainingStep
 from bench.cost.memory import module_tensors
 from bench.cost.small import SMALL, SUFFIX, small
@@ -204,8 +204,7 @@ def _cuda(step: TrainingStep, place: Ground) -> dict[str, int | None]:
 
 def _forecast(place: Ground, method: Method) -> Step | None:
     with hollow():
-        bare = copy.deepcopy(place.net).to("meta")
-        own = tuned(bare, method)
+        own = tuned(emptied(place.net), method)
         example = replace(
             place.example,
             **{key: value.to("meta") for key, value in vars(place.example).items() if value is not None},

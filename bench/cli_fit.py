@@ -101,6 +101,6 @@ def _check(folder: Path | None, device: str, bases: list[str], methods: list[str
     header, body = fit_check.table(found)
     print_table(header, body)
     print(fit_check.worst(found))
-    if folder is not None:
+    if folder is not None and found:
         said = ", ".join(f"{name} {number}" for name, number in versions().items())
         print(save(folder / f"accuracy-{device}.md", fit_check.page(found, said, markdown(header, body)).encode()))

@@ -17,9 +17,11 @@ import torch
 
 from bench import method as contract
 from bench.bases.architectures import ARCHITECTURES, shape
+from bench.bases.toy import toy_network, toy_text
 from bench.config import LitmusError, nearest
-from bench.cost.hollow import hollow
+from bench.cost.hollow import hollow, matched
 from bench.cost.measure import Example
+from bench.cost.small import small
 from bench.cost.step import Step, counted
 from bench.denoisers import shapes
 from bench.method import Method, Network, attached, load_plugins, make, parse_spec, state
@@ -124,6 +126,10 @@ def row(base: str, method: Method, setting: Setting) -> Row:
     try:
         with hollow(setting.attention == "fused"):
             net = tuned(_frozen(base, setting.dtype), method)
+            if setting.dtype != "fp32":
+                with torch.device("cpu"):
+                    real = tuned(_example(base, setting.dtype), method)
+                matched(net, real)
             example = batch(net, setting.batch, setting.side(base), TOKENS.get(base, 77))
             steps = _steps(method, net, example, setting)
     except LitmusError as error:
@@ -188,6 +194,16 @@ def _frozen(base: str, dtype: str) -> Network:
         denoiser: Any = net.denoiser
         denoiser.set_attn_processor(AttnProcessor())
     return net.requires_grad_(False)
+
+
+@lru_cache(maxsize=1)
+def _example(base: str, dtype: str) -> Network:
+    """A small network of the same class with real tensors: not to be changed."""
+    if base != "pocket":
+        return small(base).to(dtype=DTYPES[dtype])
+    net = toy_network()
+    net.text = toy_text()
+    return net.to(dtype=DTYPES[dtype])
 
 
 @lru_cache

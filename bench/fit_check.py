@@ -15,7 +15,7 @@ import torch
 
 from bench.bases.architectures import ARCHITECTURES
 from bench.config import LitmusError
-from bench.cost.hollow import emptied, hollow
+from bench.cost.hollow import emptied, hollow, matched
 from bench.cost.measure import Example, TrainingStep
 from bench.cost.small import SMALL, small
 from bench.cost.step import Step, counted
@@ -36,6 +36,7 @@ class Check:
     dtype: str
     checkpointing: bool
     batch: int
+    side: int  # of the latents
     device: str
     forecast: int
     live: int
@@ -63,40 +64,48 @@ def checks(
     dtypes: Sequence[str] = ("fp32", "bf16"),
     device: str = "cpu",
     size: int = 2,
+    side: int = SIDE,
+    ways: Sequence[bool] = (False, True),
 ) -> Iterator[Check]:
-    """Forecast and measure each method on each small base, without checkpointing and with; what has no place is left
-    out. `size` is the batch."""
+    """Forecast and measure each method on each small base; what has no place is left out.
+
+    `size` is the batch, `side` that of its latents, `ways` says without and with checkpointing.
+    """
     made = chosen(methods or METHODS)
     for base in bases or SMALL:
         for dtype in dtypes:
-            yield from _base(base, made, dtype, torch.device(device), size)
+            real = small(base).to(device=device, dtype=DTYPES[dtype])
+            for method in made:
+                for way in ways:
+                    try:
+                        yield _check(base, real, method, size, side, way)
+                    except LitmusError:
+                        continue
 
 
-def _base(base: str, methods: list[Method], dtype: str, device: torch.device, size: int) -> Iterator[Check]:
-    real = small(base).to(device=device, dtype=DTYPES[dtype])
-    bare = emptied(real)
-    for method in methods:
-        for checkpointing in (False, True):
-            try:
-                with hollow():
-                    said = _count(bare, base, method, checkpointing, size)[0]
-                seen, net, example = _count(real, base, method, checkpointing, size)
-            except LitmusError:
-                continue
-            peak = seen.resident + allocated(TrainingStep(method, net, example, fused=True), device)
-            yield Check(
-                base, spec_of(method), dtype, checkpointing, size, device.type,
-                said.peak, seen.peak, peak, said.saved, seen.saved,
-            )  # fmt: skip
+def _check(base: str, real: Network, method: Method, size: int, side: int, checkpointing: bool) -> Check:
+    def count(net: Network) -> tuple[Step, Example]:
+        if checkpointing:
+            denoiser: Any = net.denoiser
+            denoiser.enable_gradient_checkpointing()
+        example = batch(net, size, side, SMALL[base].tokens)
+        return counted(method, net, example), example
+
+    net = tuned(real, method)
+    with hollow():
+        bare = tuned(emptied(real), method)
+        matched(bare, net)
+        said, _ = count(bare)
+    seen, example = count(net)
+    peak = seen.resident + allocated(TrainingStep(method, net, example, fused=True), example.x.device)
+    return Check(
+        base, spec_of(method), _dtype(real), checkpointing, size, side, example.x.device.type,
+        said.peak, seen.peak, peak, said.saved, seen.saved,
+    )  # fmt: skip
 
 
-def _count(net: Network, base: str, method: Method, checkpointing: bool, size: int) -> tuple[Step, Network, Example]:
-    own = tuned(net, method)
-    if checkpointing:
-        denoiser: Any = own.denoiser
-        denoiser.enable_gradient_checkpointing()
-    example = batch(own, size, SIDE, SMALL[base].tokens)
-    return counted(method, own, example), own, example
+def _dtype(net: Network) -> str:
+    return next(name for name, dtype in DTYPES.items() if dtype is next(net.denoiser.parameters()).dtype)
 
 
 def allocated(step: Callable[[], None], device: torch.device) -> int:
@@ -159,12 +168,13 @@ def _percent(share: float) -> str:
 
 def page(found: Sequence[Check], versions: str, table: str) -> str:
     """The table as a page of Markdown."""
-    size, device = (found[0].batch, found[0].device) if found else (0, "nothing")
+    one = found[0]
+    size = f"batch {one.batch}, {one.side} x {one.side} latents, on {one.device}"
     lines = [
         "# How far off the forecast is",
         "",
         "Forecast by `litmus fit --check` and measured on small networks of the same classes with random weights, "
-        f"batch {size}, {SIDE} x {SIDE} latents, on {device}; {versions}. "
+        f"{size}; {versions}. "
         "Bytes of the peak. Live: tensors counted on the real step. Allocated: given out by torch's allocator, scratch "
         "memory of kernels included. An error above 0 says that the forecast was too high.",
         "",

@@ -8,6 +8,7 @@ is remembered.
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -42,6 +43,28 @@ def emptied(net: nn.Module) -> Any:
     }
     memo |= {id(b): torch.empty_like(b, device="meta") for b in net.buffers()}
     return copy.deepcopy(net, memo)
+
+
+def matched(net: nn.Module, real: nn.Module) -> None:
+    """Give the tensors of the hollow `net` the dtypes of those of `real`, smaller, with the same method attached.
+
+    peft leaves what it adds in float32 on the meta device, and takes the layer's dtype anywhere else. Tensors answer to
+    each other by name, whatever the number of their block.
+    """
+    dtypes = {_place(key): x.dtype for key, x in _named(real)}
+    for key, x in _named(net):
+        wanted = dtypes.get(_place(key), x.dtype)
+        if x.dtype is not wanted:
+            x.data = x.data.to(wanted)
+
+
+def _named(net: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from net.named_parameters()
+    yield from net.named_buffers()
+
+
+def _place(key: str) -> str:
+    return re.sub(r"\d+", "", key)
 
 
 _PLAIN = F.scaled_dot_product_attention

@@ -18,7 +18,7 @@ import torch
 
 from bench.bases.architectures import build
 from bench.config import LitmusError, nearest
-from bench.cost.hollow import emptied, hollow
+from bench.cost.hollow import emptied, hollow, matched
 from bench.cost.measure import Example, TrainingStep
 from bench.cost.memory import module_tensors
 from bench.cost.small import SMALL, SUFFIX, small
@@ -179,7 +179,7 @@ def _bytes(place: Ground, method: Method, net: Network) -> dict[str, int | None]
         return {"bytes_live": None, "bytes_forecast": None, **_cuda(step, place)}
     seen = counted(method, net, place.example)
     step = TrainingStep(method, net, place.example, fused=True)
-    forecast = _forecast(place, method)
+    forecast = _forecast(place, method, net)
     return {
         "bytes_live": seen.peak,
         "bytes_forecast": forecast and forecast.peak,
@@ -202,9 +202,10 @@ def _cuda(step: TrainingStep, place: Ground) -> dict[str, int | None]:
     }
 
 
-def _forecast(place: Ground, method: Method) -> Step | None:
+def _forecast(place: Ground, method: Method, real: Network) -> Step | None:
     with hollow():
         own = tuned(emptied(place.net), method)
+        matched(own, real)
         example = replace(
             place.example,
             **{key: value.to("meta") for key, value in vars(place.example).items() if value is not None},

@@ -31,8 +31,15 @@ from bench.rng import rng
 GIB = 2**30
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 ATTENTION = ("fused", "math")
-# Tokens of a prompt, where it is not CLIP's 77: as the pipelines of diffusers pad by default.
-TOKENS = {"sd35-medium": 333, "sd35-large": 333, "pixart-sigma": 300, "flux1-dev": 512, "flux2-klein-4b": 512}
+# Tokens of a prompt where the text side is not a single CLIP: as the pipelines of diffusers pad by default.
+TOKENS = {
+    "sdxl": 77,
+    "sd35-medium": 333,
+    "sd35-large": 333,
+    "pixart-sigma": 300,
+    "flux1-dev": 512,
+    "flux2-klein-4b": 512,
+}
 LATENT = 8  # pixels of one latent's side; the pocket base has POCKET
 POCKET = 4
 RESOLUTION = {"pocket": 64}
@@ -130,7 +137,7 @@ def row(base: str, method: Method, setting: Setting) -> Row:
                 with torch.device("cpu"):
                     real = tuned(_example(base, setting.dtype), method)
                 matched(net, real)
-            example = batch(net, setting.batch, setting.side(base), TOKENS.get(base, 77))
+            example = batch(net, setting.batch, setting.side(base), tokens(base))
             steps = _steps(method, net, example, setting)
     except LitmusError as error:
         return Row(base, name, note=str(error))
@@ -164,6 +171,12 @@ def batch(net: Network, size: int, side: int, tokens: int) -> Example:
         ids = torch.full((size, tokens), 5)
         ids[:, 0] = 1
         return replace(found, ids=ids.to(like.device))
+
+
+def tokens(base: str) -> int:
+    """Length of a padded prompt."""
+    text: Any = shape(base).text
+    return TOKENS[base] if text is None else text.config.max_position_embeddings
 
 
 def verdict(plain: Step | None, checkpointed: Step | None, setting: Setting) -> str:

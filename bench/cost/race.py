@@ -24,7 +24,7 @@ from bench.cost.memory import module_tensors
 from bench.cost.small import SMALL, SUFFIX, small
 from bench.cost.speed import Ratio, clocked, ratio, spans
 from bench.cost.step import Step, counted, size
-from bench.fit import DTYPES, TOKENS, Setting, base_name, batch, chosen, tuned
+from bench.fit import DTYPES, Setting, base_name, batch, chosen, tokens, tuned
 from bench.method import Method, Network, attached, load_state, state
 from bench.params import spec_of
 from bench.rng import rng
@@ -106,7 +106,7 @@ def ground(name: str, weights: str, setting: Setting, device: torch.device) -> G
         with torch.random.fork_rng(), torch.device(device):
             torch.manual_seed(0)
             net = build(key).to(dtype=DTYPES[setting.dtype]).eval()
-        example = batch(net, setting.batch, setting.side(key), TOKENS.get(key, 77))
+        example = batch(net, setting.batch, setting.side(key), tokens(key))
         return Ground(key, net, example, setting.dtype, "random")
     return _loaded(name, setting, device)
 

@@ -6,12 +6,15 @@ import csv
 import io
 import json
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from bench.bases.architectures import shape
 from bench.config import LitmusError
-from bench.cost.step import Step
+from bench.cost.memory import module_tensors
+from bench.cost.step import Step, size
 from bench.fit import FITS, NOT, WITH, Row, Setting, base_name, chosen, gigabytes, row, rows, verdict
 from bench.fit_tables import amount, keep, kept, refusals, table, wide, write, written
 from bench.method import METHODS, Method, make
@@ -109,6 +112,27 @@ def test_a_row_is_the_step_and_what_follows_from_its_shapes(counted):
     assert checkpointed.checkpointed.flops_step > lora.plain.flops_step
     tiny = row("pocket", make("lora"), replace(setting, vram=0.01, reserve=0))
     assert (tiny.plain, tiny.verdict) == (lora.plain, NOT)
+
+
+@pytest.mark.parametrize("name", ["lora", "adapter", "bias", "full"])
+def test_the_pocket_base_takes_what_its_records_say(name):
+    """Measured by many runs with real weights; they had the text encoder in memory, and AdamW not fused."""
+    folder = Path(__file__).resolve().parents[2] / "results" / "quick" / "runs"
+    costs = [
+        record["cost"]
+        for record in (json.loads(file.read_text(encoding="utf-8")) for file in folder.glob("*.json"))
+        if "run" in record and (record["run"]["spec"], record["run"]["objective"]) == (name, "plain")
+    ]
+    assert costs
+    found = row("pocket", make(name), Setting(batch=4, dtype="fp32"))
+    text = shape("pocket").text
+    assert found.plain is not None
+    assert text is not None
+    whole = found.plain.peak + size(module_tensors(text))
+    for cost in costs:
+        assert cost["scalars_trainable"] == found.scalars
+        assert cost["flops_step"] == found.plain.flops_step
+        assert cost["bytes_peak"] == pytest.approx(whole, rel=0.05)
 
 
 @dataclass(frozen=True)

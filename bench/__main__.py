@@ -24,7 +24,7 @@ _guard()
 
 import typer  # noqa: E402  the guard speaks first
 
-from bench import cli_budgets, cli_extractors, cli_fetch, cli_lists  # noqa: E402
+from bench import cli_budgets, cli_cost, cli_extractors, cli_fetch, cli_fit, cli_lists  # noqa: E402
 from bench.cli import board_folder, board_names, method_names, print_table, say  # noqa: E402
 from bench.config import LitmusError  # noqa: E402
 from bench.world.cli import pocket, world  # noqa: E402
@@ -268,6 +268,8 @@ cli_lists.add_to(app)
 cli_budgets.add_to(app)
 cli_extractors.add_to(app)
 cli_fetch.add_to(app)
+cli_fit.add_to(app)
+cli_cost.add_to(app)
 
 
 def main() -> None:

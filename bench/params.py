@@ -54,7 +54,7 @@ def rows(methods: Sequence[str] = (), bases: Sequence[str] = (), shares: Sequenc
 def _row(base: str, method: Method, wanted: float | None) -> Row:
     net = shape(base)
     whole = sum(p.numel() for p in net.denoiser.parameters())
-    spec, note = _label(method), ""
+    spec, note = spec_of(method), ""
     try:
         if wanted is None:
             count = method.count(net)
@@ -70,7 +70,8 @@ def _row(base: str, method: Method, wanted: float | None) -> Row:
     return Row(base, spec, wanted, count, count / whole, WIDTH * count, method.mergeable, note)
 
 
-def _label(method: Method) -> str:
+def spec_of(method: Method) -> str:
+    """A row's name: only the settings that differ from the defaults."""
     plain = type(method)().hyper()
     return label(method.name, {k: v for k, v in method.hyper().items() if v != plain[k]})
 

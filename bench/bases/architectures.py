@@ -168,15 +168,22 @@ def shape(name: str) -> Network:
 
     Raises LitmusError for an unknown name.
     """
+    with torch.device("meta"):
+        return build(name)
+
+
+def build(name: str) -> Network:
+    """The same on the default device with the random numbers that its class starts from, frozen; a new one each time.
+
+    Raises LitmusError for an unknown name.
+    """
     import diffusers
 
     if name not in ARCHITECTURES:
         raise LitmusError(nearest(name, ARCHITECTURES, "base"))
     one = _pocket() if name == "pocket" else ARCHITECTURES[name]
-    with torch.device("meta"):
-        denoiser = getattr(diffusers, one.cls)(**one.config)
-        text = None if one.text is None else _clip(one.text)
-    return Network(denoiser, text).requires_grad_(False)
+    denoiser = getattr(diffusers, one.cls)(**one.config)
+    return Network(denoiser, None if one.text is None else _clip(one.text)).requires_grad_(False)
 
 
 def _clip(config: dict[str, Any]) -> nn.Module:

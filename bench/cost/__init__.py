@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.cost.flops import flops
-from bench.cost.measure import Example, calls, measure, training_step
+from bench.cost.measure import Example, TrainingStep, calls, measure
 from bench.cost.memory import Peak, peak, process_peak
 from bench.cost.scalars import Figures, bytes_disk, figures, training_bytes
 from bench.cost.speed import Speed, interleaved, timed
@@ -13,6 +13,7 @@ __all__ = [
     "Figures",
     "Peak",
     "Speed",
+    "TrainingStep",
     "bytes_disk",
     "calls",
     "figures",
@@ -23,5 +24,4 @@ __all__ = [
     "process_peak",
     "timed",
     "training_bytes",
-    "training_step",
 ]

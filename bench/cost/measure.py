@@ -37,6 +37,9 @@ class Example:
             return net(self.x, self.t, self.context)
         return net(self.x, self.t, net.encode(self.ids))
 
+    def tensors(self) -> list[Tensor]:
+        return [x for x in (self.x, self.t, self.context, self.ids) if x is not None]
+
     @staticmethod
     def random(shape: tuple[int, ...], tokens: int, features: int, like: Tensor) -> Example:
         """Random inputs of `shape` (B, C, H, W) in the dtype and on the device of `like`: cost sees only shapes."""
@@ -46,22 +49,43 @@ class Example:
         return Example(x, torch.full((shape[0],), 500, device=like.device), context)
 
 
-def training_step(
-    method: Method, net: Network, example: Example, autocast: Callable[[], AbstractContextManager] = nullcontext
-) -> Callable[[], None]:
-    """A closure that does one whole training step (forward, backward, clip, AdamW) of the attached `net`."""
-    optimiser = torch.optim.AdamW(method.groups(net, method.lr))
-    trained = [p for p in net.parameters() if p.requires_grad]
+class TrainingStep:
+    """One whole training step of the attached `net`, called as a function, or in its two parts: `loss` and `update`.
 
-    def step() -> None:
-        with autocast():
-            loss = example.call(net).float().square().mean()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(trained, 1.0)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
+    `fused` AdamW and clipping are what the trainer uses; without it AdamW as torch chooses it, which is what the
+    bytes_peak of records were counted with.
+    """
 
-    return step
+    def __init__(
+        self,
+        method: Method,
+        net: Network,
+        example: Example,
+        autocast: Callable[[], AbstractContextManager] = nullcontext,
+        fused: bool | None = None,
+    ):
+        self.net, self.example, self.autocast, self.fused = net, example, autocast, fused
+        self.optimiser = torch.optim.AdamW(method.groups(net, method.lr), fused=fused)
+        self.trained = [p for p in net.parameters() if p.requires_grad]
+
+    def __call__(self) -> None:
+        self.loss().backward()
+        self.update()
+
+    def loss(self) -> Tensor:
+        """A scalar with a graph."""
+        with self.autocast():
+            return self.example.call(self.net).float().square().mean()
+
+    def update(self) -> None:
+        """Clip and change the weights by the gradients that are there."""
+        torch.nn.utils.clip_grad_norm_(self.trained, 1.0, foreach=self.fused)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+
+    def moments(self) -> list[Tensor]:
+        """What AdamW remembers: nothing before the first update, two tensors for each trained one and a count after."""
+        return [x for kept in self.optimiser.state.values() for x in kept.values() if isinstance(x, Tensor)]
 
 
 def calls(
@@ -122,7 +146,7 @@ def measure(
         method.merge(flat)
         out["seconds_merge"] = time.perf_counter() - start
     if method.trains:
-        step = training_step(method, tuned.train(), example, autocast)
+        step = TrainingStep(method, tuned.train(), example, autocast)
         resident = [*module_tensors(tuned), example.x, example.t, example.context]
 
         def two() -> None:  # the first step makes AdamW's moments, the second has them while it goes backward

@@ -9,7 +9,8 @@ from __future__ import annotations
 import gc
 import sys
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
+
+from bench.cost.flops import cost_of
 
 
 @dataclass(frozen=True)
@@ -36,44 +39,66 @@ def peak(work: Callable[[], object], resident: Iterable[Tensor] = ()) -> Peak:
     """Peak live tensor bytes while `work()` runs, on top of the tensors of `resident` (weights, inputs).
 
     Storages are counted once, however many tensors share them. What `work` keeps alive when it returns counts to its
-    end. Works on any device, and on fake tensors.
+    end. Works on any device; on the meta device it counts what the shapes would take.
     """
-    live = _Live(resident)
+    live = Live(resident)
     before = live.now
-    gc.collect()
-    collecting = gc.isenabled()
-    gc.disable()  # a cycle that is broken at a chance moment would make the number a matter of chance
-    try:
-        with live:
-            work()
-    finally:
-        if collecting:
-            gc.enable()
+    with steady(), live:
+        work()
     return Peak(before, live.most)
 
 
-class _Live(TorchDispatchMode):
-    """Adds a storage when an operation first shows it, and takes it off when it dies."""
+@contextmanager
+def steady(tidy: bool = True) -> Iterator[None]:
+    """Inside, no cycle is broken at a chance moment, which would make a count of live bytes a matter of chance.
+
+    `tidy` breaks them before, which gives back what earlier work has left.
+    """
+    if tidy:
+        gc.collect()
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
+class Live(TorchDispatchMode):
+    """Adds a storage when an operation first shows it, and takes it off when it dies.
+
+    now, most  bytes that live at this moment, and the most so far; flops  theoretical FLOPs so far
+    """
 
     def __init__(self, resident: Iterable[Tensor]):
         super().__init__()
-        self.now = self.most = 0
+        self.now = self.most = self.flops = 0
         self.known: dict[int, int] = {}  # id of the storage -> bytes
         for tensor in resident:
             self._see(tensor)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        for x in tree_iter((args, kwargs)):  # what was there before counts from its first use
-            if isinstance(x, Tensor):
-                self._see(x)
-        out = func(*args, **(kwargs or {}))
-        for x in tree_iter(out):
-            if isinstance(x, Tensor):
-                self._see(x)
+        kwargs = kwargs or {}
+        for x in args:  # what was there before counts from its first use
+            self._look(x)
+        if kwargs:
+            self._look(kwargs)
+        out = func(*args, **kwargs)
+        self._look(out)
+        self.flops += cost_of(func, args, kwargs, out)
         return out
 
+    def _look(self, x: Any) -> None:
+        if isinstance(x, Tensor):
+            self._see(x)
+        elif isinstance(x, (tuple, list, dict)):
+            for y in tree_iter(x):
+                if isinstance(y, Tensor):
+                    self._see(y)
+
     def _see(self, tensor: Tensor) -> None:
-        if tensor.is_sparse or tensor.is_meta:
+        if tensor.is_sparse:
             return
         storage = tensor.untyped_storage()
         key, size = storage._cdata, storage.nbytes()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -29,19 +30,60 @@ def timed(work: Callable[[], object], warmup: int = 10, calls: int = 50) -> Spee
 
 
 def interleaved(works: Mapping[str, Callable[[], object]], warmup: int = 10, calls: int = 50) -> dict[str, Speed]:
-    """Time several works in turns, A B A B, so that a machine that warms up or is shared slows all of them alike."""
+    """Time several works in turns and sum each up."""
     if calls < 2:
         raise ValueError(f"a spread needs at least 2 calls, not {calls}")
-    spans: dict[str, list[float]] = {name: [] for name in works}
+    return {name: _summary(seconds) for name, seconds in spans(works, warmup, calls).items()}
+
+
+def spans(works: Mapping[str, Callable[[], object]], warmup: int, calls: int) -> dict[str, list[float]]:
+    """Seconds of every call, taken in turns, A B A B, so that a machine that warms up or is shared slows all alike."""
+    found: dict[str, list[float]] = {name: [] for name in works}
     for i in range(warmup + calls):
         for name, work in works.items():
-            _wait()
-            start = time.perf_counter()
-            work()
-            _wait()
+            seconds = clocked(work)
             if i >= warmup:
-                spans[name].append(time.perf_counter() - start)
-    return {name: _summary(seconds) for name, seconds in spans.items()}
+                found[name].append(seconds)
+    return found
+
+
+def clocked(work: Callable[[], object]) -> float:
+    """Seconds of one call, the device's queue emptied before and after."""
+    _wait()
+    start = time.perf_counter()
+    work()
+    _wait()
+    return time.perf_counter() - start
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times as long, with its 95 % interval over paired blocks; the interval is None for a single block."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    blocks: int
+
+
+def ratio(mine: Sequence[float], reference: Sequence[float], blocks: int) -> Ratio:
+    """`mine` over `reference`, calls that were taken in turns: geometric mean over `blocks` of consecutive calls.
+
+    Within a block medians are compared, so one disturbed call moves nothing. Blocks are the units of the interval
+    (Student's t on the logarithms), since neighbouring calls are not independent. Calls left over are not used.
+    """
+    each = min(len(mine), len(reference)) // blocks
+    if blocks < 1 or each < 1:
+        raise ValueError(f"{len(mine)} calls make no {blocks} blocks")
+    medians = [[statistics.median(x[i * each : (i + 1) * each]) for x in (mine, reference)] for i in range(blocks)]
+    logs = [math.log(a / b) for a, b in medians]
+    mean = statistics.fmean(logs)
+    if blocks == 1:
+        return Ratio(math.exp(mean), None, None, 1)
+    from scipy.stats import t
+
+    half = float(t.ppf(0.975, blocks - 1)) * statistics.stdev(logs) / math.sqrt(blocks)
+    return Ratio(math.exp(mean), math.exp(mean - half), math.exp(mean + half), blocks)
 
 
 def _summary(seconds: list[float]) -> Speed:

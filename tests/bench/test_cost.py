@@ -7,6 +7,7 @@ from torch import nn
 from bench.bases.toy import toy_network
 from bench.cost import (
     Example,
+    TrainingStep,
     bytes_disk,
     calls,
     flops,
@@ -16,7 +17,6 @@ from bench.cost import (
     process_peak,
     timed,
     training_bytes,
-    training_step,
 )
 from bench.cost.memory import module_tensors
 from bench.method import attached, make, state
@@ -83,7 +83,7 @@ def test_what_autograd_keeps_is_seen():
 def test_checkpointing_lowers_the_peak_of_a_network():
     net = attached(make("lora"), toy_network(), rng("a")).train()
     example = Example.random((2, 4, 8, 8), 4, 16, next(net.parameters()))
-    step = training_step(make("lora"), net, example)
+    step = TrainingStep(make("lora"), net, example)
     before = [peak(step, module_tensors(net)).extra for _ in range(2)]
     net.denoiser.enable_gradient_checkpointing()  # type: ignore[operator]
     after = peak(step, module_tensors(net)).extra

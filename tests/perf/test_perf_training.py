@@ -37,11 +37,11 @@ def example(base):
 @pytest.mark.benchmark(group="training step, batch 4")
 @pytest.mark.parametrize("name", METHODS)
 def test_training_step(benchmark, base, example, name):
-    from bench.cost import training_step
+    from bench.cost import TrainingStep
 
     method = make(name)
     net = attached(method, base.fork().net, rng("perf")).train()
-    benchmark.pedantic(training_step(method, net, example), warmup_rounds=3, rounds=15)
+    benchmark.pedantic(TrainingStep(method, net, example), warmup_rounds=3, rounds=15)
 
 
 @pytest.mark.benchmark(group="training step, batch 4")

@@ -1,0 +1,93 @@
+"""`litmus cost`: seconds and bytes of methods on this machine, as multiples of a reference's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli import print_table, say
+from bench.config import LitmusError, nearest
+
+FORMATS = ("table", "json")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Put the command into `app`."""
+    app.command("cost")(cost)
+
+
+def cost(
+    base: Annotated[str, typer.Option(help="bases, parted by commas: pocket, sd15-small, sdxl, ...")] = "pocket",
+    methods: Annotated[
+        str | None, typer.Option(help="methods, parted by commas, or all  [default: eight kinds]", show_default=False)
+    ] = None,
+    weights: Annotated[str, typer.Option(help="real, or random: of that size, without any file")] = "real",
+    reference: Annotated[str, typer.Option(help="the method that all others are raced against")] = "lora",
+    batch: Annotated[int, typer.Option(min=1, help="pictures per step")] = 4,
+    resolution: Annotated[int | None, typer.Option(help="of random weights, in pixels  [default: 512]")] = None,
+    dtype: Annotated[str, typer.Option(help="fp32 or bf16")] = "fp32",
+    device: Annotated[str | None, typer.Option(help="cpu or cuda  [default: cuda where there is one]")] = None,
+    blocks: Annotated[int, typer.Option(min=2, help="paired blocks that an interval is taken over")] = 8,
+    calls: Annotated[int, typer.Option(min=1, help="calls per block")] = 2,
+    form: Annotated[str, typer.Option("--format", help="table or json")] = "table",
+    json_: Annotated[bool, typer.Option("--json", help="the same as --format json")] = False,
+    write: Annotated[
+        str | None, typer.Option(help="folder for cost.md, .csv and .json; {card} in it becomes the device's name")
+    ] = None,
+) -> None:
+    """Time training, inference, attaching, loading and merging of each method beside a reference, and take its memory.
+
+    Every figure of time is taken call by call in turns with the reference and given as a multiple of it, with a 95 %
+    interval over paired blocks. The reference's own row races two copies of it: that is the machine's unrest. Leave the
+    machine alone meanwhile.
+
+    Examples: `litmus cost` · `litmus cost --base pocket,sd15-small,flux2-klein-4b-small --write results/cost-{card}` ·
+    `litmus cost --base sd15,sdxl --weights random --dtype bf16 --device cuda --write results/cost-{card}`
+    """
+    import torch
+
+    from bench.cost import race, race_tables
+    from bench.fit import Setting
+    from bench.params import split
+
+    form = "json" if json_ else form
+    if form not in FORMATS:
+        raise LitmusError(nearest(form, FORMATS, "format"))
+    kinds = ("cpu", "cuda")
+    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if chosen not in kinds:
+        raise LitmusError(nearest(chosen, kinds, "device"))
+    if chosen == "cuda" and not torch.cuda.is_available():
+        raise LitmusError("no CUDA device is here: leave --device out to measure on the CPU")
+    setting = Setting(batch=batch, resolution=resolution, dtype=dtype)
+    found: list[race.Result] = []
+    for name in split(base):
+        say(f"racing on {name}")
+        place = race.ground(name, weights, setting, torch.device(chosen))
+        for one in race.race(place, split(methods) or race.METHODS, reference, blocks, calls):
+            found.append(one)
+            if one.note:
+                say(f"{one.method} on {one.base}: {one.note}")
+    about = _about(chosen) | {"batch": batch, "dtype": dtype, "weights": weights, "reference": reference}
+    about |= {"resolution": resolution, "blocks": blocks, "calls": calls}
+    if form == "json":
+        print(race_tables.as_json(found, about))
+    else:
+        print_table(*race_tables.table(found, many=len(split(base)) > 1))
+    if write:
+        folder = Path(write.replace("{card}", race_tables.slug(about["device"])))
+        for path in race_tables.write(folder, found, about):
+            say(str(path))
+
+
+def _about(device: str) -> dict:
+    """The machine as records describe it, with the device's name and torch's threads."""
+    import torch
+
+    from bench.provenance import now, provenance
+
+    said = provenance(now(), threads=torch.get_num_threads()).model_dump()
+    name = torch.cuda.get_device_name() if device == "cuda" else said["machine"]["cpu"]
+    return {"device": name, **said}

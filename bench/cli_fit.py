@@ -1,0 +1,106 @@
+"""`litmus fit`: what training would take, from shapes alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli import print_table, say
+from bench.config import LitmusError, nearest
+
+FORMATS = ("table", "md", "csv", "json")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Put the command into `app`."""
+    app.command("fit")(fit)
+
+
+def fit(
+    base: Annotated[str, typer.Option(help="bases, parted by commas, or all: sd15, sdxl, flux2-klein, ...")] = "all",
+    methods: Annotated[str, typer.Option(help="methods, parted by commas, or all")] = "all",
+    batch: Annotated[int, typer.Option(min=1, help="pictures per step")] = 1,
+    resolution: Annotated[
+        int | None, typer.Option(help="side of the pictures in pixels  [default: 512; pocket 64]", show_default=False)
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="of the base's weights and all arithmetic: fp32 or bf16")] = "bf16",
+    attention: Annotated[str, typer.Option(help="fused, or math: the whole matrix is written out")] = "fused",
+    checkpointing: Annotated[bool, typer.Option("--checkpointing", help="count only with checkpointing")] = False,
+    vram: Annotated[str, typer.Option(help="the card's memory: 12GB")] = "24GB",
+    reserve: Annotated[str, typer.Option(help="of that, what tensors cannot have")] = "1GB",
+    form: Annotated[str, typer.Option("--format", help="table, md, csv or json")] = "table",
+    json_: Annotated[bool, typer.Option("--json", help="the same as --format json")] = False,
+    write: Annotated[
+        Path | None, typer.Option(help="folder for fit.md, .csv, .json and .svg; goes on from what lies there")
+    ] = None,
+    check: Annotated[bool, typer.Option("--check", help="measure the forecast's error on small networks")] = False,
+    device: Annotated[str, typer.Option(help="where --check measures: cpu or cuda")] = "cpu",
+) -> None:
+    """Forecast memory and FLOPs of a training step, without weights and without a GPU.
+
+    Each method's step is run on shapes alone: trained scalars, stored bytes, AdamW's bytes, saved activations, peak
+    memory, theoretical FLOPs, and whether that goes into a card's memory, with gradient checkpointing if need be.
+
+    Examples: `litmus fit --base flux2-klein --vram 12GB` · `litmus fit --write results/fit` ·
+    `litmus fit --base sd15,sdxl --methods lora,lora[rank=64],full --batch 4 --resolution 1024` ·
+    `litmus fit --check --write results/fit`
+    """
+    from bench import fit as forecast
+    from bench import fit_tables as tables
+    from bench.params import split
+
+    form = "json" if json_ else form
+    if form not in FORMATS:
+        raise LitmusError(nearest(form, FORMATS, "format"))
+    if check:
+        _check(write, device, [] if base == "all" else split(base), [] if methods == "all" else split(methods))
+        return
+    setting = forecast.Setting(
+        batch, resolution, dtype, attention, checkpointing, forecast.gigabytes(vram), forecast.gigabytes(reserve)
+    )
+    bases = [] if base == "all" else split(base)
+    found = tables.kept(write, setting) if write else []
+    done = {(row.base, row.method) for row in found}
+    if done:
+        say(f"{len(done)} rows are there already")
+    at = ""
+    for row in forecast.rows(split(methods), bases, setting, skip=lambda *one: one in done):
+        if at != row.base:
+            say(f"counting on {row.base}")
+        at = row.base
+        found.append(row)
+        if write:
+            tables.keep(write, found, setting)
+    if write:
+        for path in tables.write(write, found, setting):
+            print(path)
+        return
+    if form == "table":
+        print_table(*tables.table(found, setting, many=len({row.base for row in found}) > 1))
+    else:
+        print(tables.written(found, setting, form))
+    for line in tables.refusals(found):
+        say(line)
+
+
+def _check(folder: Path | None, device: str, bases: list[str], methods: list[str]) -> None:
+    import torch
+
+    from bench import fit_check
+    from bench.fit import base_name
+    from bench.fit_tables import save, versions
+    from bench.params import markdown
+
+    if device not in ("cpu", "cuda"):
+        raise LitmusError(nearest(device, ("cpu", "cuda"), "device"))
+    if device == "cuda" and not torch.cuda.is_available():
+        raise LitmusError("no CUDA device is here: leave --device out to measure on the CPU")
+    found = list(fit_check.checks([base_name(b) for b in bases], methods, device=device))
+    header, body = fit_check.table(found)
+    print_table(header, body)
+    print(fit_check.worst(found))
+    if folder is not None and found:
+        said = ", ".join(f"{name} {number}" for name, number in versions().items())
+        print(save(folder / f"accuracy-{device}.md", fit_check.page(found, said, markdown(header, body)).encode()))

@@ -1,0 +1,232 @@
+"""What a training step would take: bytes and FLOPs of each method on each published denoiser, from shapes alone.
+
+The step itself is run on the meta device, where no weight exists and nothing is computed, and every operation is
+counted as it passes (bench.cost.step). What the count cannot see is told in docs/costs.md.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+from bench import method as contract
+from bench.bases.architectures import ARCHITECTURES, shape
+from bench.bases.toy import toy_network, toy_text
+from bench.config import LitmusError, nearest
+from bench.cost.hollow import hollow, matched
+from bench.cost.measure import Example
+from bench.cost.small import small
+from bench.cost.step import Step, counted
+from bench.denoisers import shapes
+from bench.method import Method, Network, attached, load_plugins, make, parse_spec, state
+from bench.params import spec_of
+from bench.rng import rng
+
+GIB = 2**30
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+ATTENTION = ("fused", "math")
+# Tokens of a prompt where the text side is not a single CLIP: as the pipelines of diffusers pad by default.
+TOKENS = {
+    "sdxl": 77,
+    "sd35-medium": 333,
+    "sd35-large": 333,
+    "pixart-sigma": 300,
+    "flux1-dev": 512,
+    "flux2-klein-4b": 512,
+}
+LATENT = 8  # pixels of one latent's side; the pocket base has POCKET
+POCKET = 4
+RESOLUTION = {"pocket": 64}
+FITS, WITH, NOT = "fits", "fits with checkpointing", "does not fit"
+RESERVE = 1.0  # GiB of a card that tensors cannot have: context, workspaces, rounding and gaps of the allocator
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How is trained. Without `resolution` 512, on the pocket base 64; `vram` and `reserve` in GiB."""
+
+    batch: int = 1
+    resolution: int | None = None
+    dtype: str = "bf16"
+    attention: str = "fused"
+    checkpointing: bool = False
+    vram: float = 24.0
+    reserve: float = RESERVE
+
+    def __post_init__(self) -> None:
+        for value, known, kind in ((self.dtype, DTYPES, "dtype"), (self.attention, ATTENTION, "attention")):
+            if value not in known:
+                raise LitmusError(nearest(value, known, kind))
+
+    def side(self, base: str) -> int:
+        """Latents along one side of the picture."""
+        pixels, each = self.resolution or RESOLUTION.get(base, 512), POCKET if base == "pocket" else LATENT
+        if pixels <= 0 or pixels % (2 * each):
+            raise LitmusError(f"{base} takes a resolution that is a multiple of {2 * each}, not {pixels}")
+        return pixels // each
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method on one base; without a place there, `note` says why and the numbers are None.
+
+    plain, checkpointed  the step without and with gradient checkpointing; None where it was not asked for or needed
+    """
+
+    base: str
+    method: str
+    scalars: int | None = None
+    share: float | None = None  # of the denoiser
+    bytes_stored: int | None = None
+    plain: Step | None = None
+    checkpointed: Step | None = None
+    verdict: str = ""
+    note: str = ""
+
+
+def rows(
+    methods: Sequence[str] = (),
+    bases: Sequence[str] = (),
+    setting: Setting | None = None,
+    skip: Callable[[str, str], bool] = lambda base, method: False,
+) -> Iterator[Row]:
+    """A row per base and method (a spec; all that train something without it), base after base, as they are counted.
+
+    Raises LitmusError for an unknown name. `skip` says which (base, method) are not wanted.
+    """
+    setting = setting or Setting()
+    made = chosen(methods)
+    for base in [base_name(b) for b in bases] or ARCHITECTURES:
+        setting.side(base)
+        for method in made:
+            if not skip(base, spec_of(method)):
+                yield row(base, method, setting)
+
+
+def chosen(methods: Sequence[str] = ()) -> list[Method]:
+    """The methods of these specs; all that train something without them, or for "all"."""
+    load_plugins()
+    wanted = contract.METHODS if not methods or list(methods) == ["all"] else methods
+    made = [make(name, **hyper) for name, hyper in map(parse_spec, wanted)]
+    return [method for method in made if method.trains]
+
+
+def base_name(text: str) -> str:
+    """The architecture that `text` names, in full or by a beginning that no other has."""
+    if text in ARCHITECTURES:
+        return text
+    found = [name for name in ARCHITECTURES if name.startswith(text.lower())]
+    if len(found) == 1:
+        return found[0]
+    raise LitmusError(nearest(text, ARCHITECTURES, "base", "litmus fit --help"))
+
+
+def row(base: str, method: Method, setting: Setting) -> Row:
+    """Count one method on one base; a step with checkpointing only where one without does not fit, or it is asked."""
+    name = spec_of(method)
+    try:
+        with hollow(setting.attention == "fused"):
+            net = tuned(_frozen(base, setting.dtype), method)
+            if setting.dtype != "fp32":
+                with torch.device("cpu"):
+                    real = tuned(_example(base, setting.dtype), method)
+                matched(net, real)
+            example = batch(net, setting.batch, setting.side(base), tokens(base))
+            steps = _steps(method, net, example, setting)
+    except LitmusError as error:
+        return Row(base, name, note=str(error))
+    except Exception as error:  # whatever a method meets where tensors have no numbers: the others' rows go on
+        line = str(error).strip().partition("\n")[0][:200]
+        return Row(base, name, note=f"cannot be counted from shapes: {type(error).__name__}: {line}")
+    trained = state(net).values()
+    scalars, whole = sum(p.numel() for p in trained), ARCHITECTURES[base].scalars or _scalars(base)
+    stored = sum(p.numel() * p.element_size() for p in trained)
+    return Row(base, name, scalars, scalars / whole, stored, *steps, verdict(*steps, setting))
+
+
+def tuned(net: Network, method: Method) -> Network:
+    """A copy of the frozen `net` with `method` attached; without the text side where the method leaves it alone.
+
+    Texts are encoded once before training and their encoders dropped, unless a method trains them.
+    """
+    text = net.text if method.side != "denoiser" else None
+    own = copy.deepcopy(Network(net.denoiser, text, trigger=(5,) if text is not None else ()))
+    return attached(method, own, rng("fit"))
+
+
+def batch(net: Network, size: int, side: int, tokens: int) -> Example:
+    """A training batch in the shapes that the denoiser's configuration asks for, in its dtype and on its device."""
+    channels, _, wide = shapes(net.denoiser)
+    with torch.device("cpu"):
+        like = next(net.denoiser.parameters())
+        found = Example.random((size, channels, side, side), tokens, wide, like)
+        if net.text is None:
+            return found
+        ids = torch.full((size, tokens), 5)
+        ids[:, 0] = 1
+        return replace(found, ids=ids.to(like.device))
+
+
+def tokens(base: str) -> int:
+    """Length of a padded prompt."""
+    text: Any = shape(base).text
+    return TOKENS[base] if text is None else text.config.max_position_embeddings
+
+
+def verdict(plain: Step | None, checkpointed: Step | None, setting: Setting) -> str:
+    """FITS, WITH or NOT: whether peak and reserve go into the card's memory."""
+    for step, word in ((plain, FITS), (checkpointed, WITH)):
+        if step and step.peak + setting.reserve * GIB <= setting.vram * GIB:
+            return word
+    return NOT
+
+
+def _steps(method: Method, net: Network, example: Example, setting: Setting) -> tuple[Step | None, Step | None]:
+    plain = None if setting.checkpointing else counted(method, net, example)
+    if plain and verdict(plain, None, setting) == FITS:
+        return plain, None
+    denoiser: Any = net.denoiser
+    denoiser.enable_gradient_checkpointing()
+    return plain, counted(method, net, example)
+
+
+@lru_cache(maxsize=1)
+def _frozen(base: str, dtype: str) -> Network:
+    """The base in shapes alone, in `dtype`, as it is loaded: not to be changed."""
+    found = shape(base)
+    net = copy.deepcopy(found).to(DTYPES[dtype]).to("meta")
+    if base == "pocket":
+        from diffusers.models.attention_processor import AttnProcessor
+
+        denoiser: Any = net.denoiser
+        denoiser.set_attn_processor(AttnProcessor())
+    return net.requires_grad_(False)
+
+
+@lru_cache(maxsize=1)
+def _example(base: str, dtype: str) -> Network:
+    """A small network of the same class with real tensors: not to be changed."""
+    if base != "pocket":
+        return small(base).to(dtype=DTYPES[dtype])
+    net = toy_network()
+    net.text = toy_text()
+    return net.to(dtype=DTYPES[dtype])
+
+
+@lru_cache
+def _scalars(base: str) -> int:
+    return sum(p.numel() for p in shape(base).denoiser.parameters())
+
+
+def gigabytes(text: str) -> float:
+    """Memory as people write it, in GiB: "12", "12GB", "12 GiB", "11264MB". Cards are sold in GB and hold GiB."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:([GM])i?B?)?\s*", text, re.IGNORECASE)
+    if not found or float(found[1]) <= 0:
+        raise LitmusError(f"cannot read the memory {text!r}: write 12GB or 11264MB")
+    return float(found[1]) / (1024 if (found[2] or "G").upper() == "M" else 1)

@@ -1,0 +1,123 @@
+"""`litmus cost`: ratios over paired blocks, and one race on a small network."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from bench.config import LitmusError
+from bench.cost.race import Result, ground, race
+from bench.cost.race_tables import as_csv, slug, table, write, written
+from bench.cost.speed import Ratio, ratio, spans
+from bench.fit import Setting
+
+CPU = torch.device("cpu")
+
+
+def test_a_ratio_is_over_blocks():
+    """Machine speed changes from block to block and hits both alike; one disturbed call moves nothing."""
+    speeds = [1.0, 1.0, 9.0, 2.0, 2.0, 2.0, 4.0, 4.0, 4.0]
+    found = ratio([3 * s for s in speeds], [s if s < 9 else 1.0 for s in speeds], blocks=3)
+    assert found.mean == pytest.approx(3)
+    assert found.low == pytest.approx(3)
+    assert found.high == pytest.approx(3)
+    assert found.blocks == 3
+
+
+def test_its_interval_is_student_s_on_logarithms():
+    found = ratio([2.0, 8.0], [1.0, 1.0], blocks=2)  # logs 1 and 3 in base 2: mean 2, deviation sqrt(2), t(1) = 12.706
+    assert found.mean == pytest.approx(4)
+    assert found.high is not None
+    assert math.log2(found.high) == pytest.approx(2 + 12.7062, rel=1e-4)
+    assert ratio([2.0], [1.0], 1) == Ratio(2.0, None, None, 1)
+    with pytest.raises(ValueError, match="no 3 blocks"):
+        ratio([1.0, 1.0], [1.0, 1.0], 3)
+
+
+def test_calls_take_turns_and_the_warm_up_is_not_kept():
+    order: list[str] = []
+    found = spans({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, warmup=1, calls=2)
+    assert order == ["a", "b"] * 3
+    assert [len(x) for x in found.values()] == [2, 2]
+
+
+@pytest.fixture(scope="module")
+def raced():
+    place = ground("sd15-small", "real", Setting(batch=1, dtype="fp32"), CPU)
+    before = {key: value.clone() for key, value in place.net.state_dict().items()}
+    found = list(race(place, ["adapter", "blora"], blocks=2, calls=1))
+    after = place.net.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[key], value) for key, value in before.items()), "the base is left as it was"
+    return found
+
+
+def test_a_race(raced):
+    lora, adapter, refused = raced
+    assert [one.method for one in raced] == ["lora", "adapter", "blora"]
+    for one in (lora, adapter):
+        assert one.step > 0
+        assert one.images_per_second == pytest.approx(1 / one.step)
+        assert one.step_ratio.low <= one.step_ratio.mean <= one.step_ratio.high
+        assert min(one.attach, one.load, one.unmerged.mean) > 0
+        assert one.bytes_live == pytest.approx(one.bytes_forecast, rel=0.05)
+        assert one.bytes_allocated is None
+    assert lora.merged.mean > 0
+    assert (adapter.merged, adapter.merge, adapter.merge_ratio) == (None, None, None)
+    assert refused.step is None or refused.note == ""
+
+
+def test_tables_and_files(raced, tmp_path):
+    header, body = table(raced[:2], many=False)
+    assert {len(line) for line in body} == {len(header)}
+    assert "allocated" not in header
+    about = {"device": "A (R) CPU @ 2 GHz", "machine": {"threads": 1}, "versions": {}, "batch": 1, "dtype": "fp32"}
+    about |= {"weights": "random", "started": "now", "reference": "lora", "blocks": 2, "calls": 1}
+    files = write(tmp_path / "x", [*raced, Result("sd15-small", "z", note="why not")], about)
+    assert [path.name for path in files] == ["cost.md", "cost.csv", "cost.json"]
+    assert "- z: why not" in files[0].read_text(encoding="utf-8")
+    rows = list(csv.DictReader(io.StringIO(as_csv(raced))))
+    assert float(rows[0]["step_ratio_mean"]) == raced[0].step_ratio.mean
+    assert json.loads(files[2].read_text(encoding="utf-8"))["rows"][0]["step_ratio"]["blocks"] == 2
+
+
+def test_words():
+    assert written(Ratio(1.041, 1.009, 1.07, 8)) == "1.04 [1.01, 1.07]"
+    assert written(Ratio(1.041, None, None, 1)) == "1.04"
+    assert written(None) == "–"
+    assert slug("AMD EPYC 7B13 64-Core Processor") == "amd-epyc-7b13-64-core"
+    assert slug("NVIDIA H100 80GB HBM3") == "nvidia-h100-80gb-hbm3"
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "line"),
+    [
+        ("sd15-smal", "real", "unknown base"), ("sd51-small", "real", "did you mean 'sd15-small'"),
+        ("sd51", "random", "did you mean 'sd15'"), ("pocket", "rael", "did you mean 'real'"),
+    ],
+)  # fmt: skip
+def test_what_is_no_ground(name, weights, line):
+    with pytest.raises(LitmusError, match=line):
+        ground(name, weights, Setting(), CPU)
+
+
+def test_the_command_refuses_in_words():
+    from bench.__main__ import app
+
+    for wrong in (["--device", "cdua"], ["--format", "csv"], ["--dtype", "fp23"], ["--base", "pokcet"]):
+        assert isinstance(CliRunner().invoke(app, ["cost", *wrong]).exception, LitmusError), wrong
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu_the_allocator_is_asked():
+    place = ground("sd15-small", "real", Setting(batch=2, dtype="bf16"), torch.device("cuda"))
+    (lora,) = race(place, ["lora"], blocks=2, calls=1)
+    assert lora.bytes_reserved >= lora.bytes_allocated
+    assert lora.bytes_allocated == pytest.approx(lora.bytes_forecast, rel=0.1)

@@ -24,7 +24,7 @@ _guard()
 
 import typer  # noqa: E402  the guard speaks first
 
-from bench import cli_lists  # noqa: E402
+from bench import cli_interop, cli_lists  # noqa: E402
 from bench.cli import method_names, print_table, say  # noqa: E402
 from bench.config import LitmusError  # noqa: E402
 from bench.world.cli import pocket, world  # noqa: E402
@@ -195,6 +195,7 @@ def run(
     workers: WORKERS = None,
     out: Annotated[Path | None, typer.Option(help="where results go  [default: results/mine]")] = None,
     retry_failed: RETRY = False,
+    save: Annotated[bool, typer.Option("--save", help="keep each adapter, for litmus export, merge and score")] = False,
 ) -> None:
     """Fine-tune on your own pictures and see scores and sample pictures.
 
@@ -227,6 +228,10 @@ def run(
         workers=workers,
     )
     planned = _planned(protocol, folder, workers, retry_failed)
+    if save:
+        from bench.interop import saved
+
+        planned = saved.asked(planned)
     records = board.run(planned, say)
     print_table(*oneoff.scores(records))
     say(f"sample pictures and records: {folder / 'runs'}   tables and page: litmus report {folder}")
@@ -271,6 +276,7 @@ def report(
 
 
 cli_lists.add_to(app)
+cli_interop.add_to(app)
 
 
 def main() -> None:

@@ -24,6 +24,7 @@ from bench.config import PSEUDO, LitmusError
 from bench.cost.shared import method_costs
 from bench.evaluator import Drawn, draw, evaluate, grid, truth
 from bench.extractors import load_extractors
+from bench.interop import saved
 from bench.method import attached, make, source_digest
 from bench.objectives import NEEDS_CLASSES
 from bench.provenance import bytes_process, now, provenance
@@ -90,11 +91,11 @@ def _do(run: Run, record: Record, folder: Path, report: Report) -> None:
     sampling = Sampling(run.sample.steps, run.sample.guidance, run.sample.per_prompt)
     report("floor", 0, 0, None)
     floor = block(base, task, run.seed, sampling, extractors)
-    cost, curve = record.cost, None
+    cost, curve, tuned = record.cost, None, None
     if run.method in PSEUDO:
         drawn = truth(base, task, raw=run.method == "truth_raw")
     else:
-        drawn, curve = _tuned(base, task, run, sampling, record, report)
+        drawn, curve, tuned = _tuned(base, task, run, sampling, record, report)
         record.curve = _curve(curve)
     report("scoring", 0, 0, None)
     clock = time.perf_counter()
@@ -105,11 +106,13 @@ def _do(run: Run, record: Record, folder: Path, report: Report) -> None:
         record.notes.append(f"words that the base does not know: {', '.join(unknown)}")
     record.notes += task.notes
     record.files = _side_files(record.key, folder, task, drawn, scores.per_prompt)
+    if tuned and saved.wanted():
+        record.files["adapter"] = saved.keep(record, folder, base, tuned, make(run.method, **run.hyper), task)
 
 
 def _tuned(
     base: Base, task: Task, run: Run, sampling: Sampling, record: Record, report: Report
-) -> tuple[Drawn, trainer.Curve]:
+) -> tuple[Drawn, trainer.Curve, Base | None]:
     """Attach, train, draw, and measure what that took."""
     method, cost = make(run.method, **run.hyper), record.cost
     if source_digest(type(method)) != run.source:
@@ -140,7 +143,7 @@ def _tuned(
         progress=lambda step, of, loss: report("training", step, of, loss),
     )
     if train is None:
-        return base_pictures(base, task, run.seed, sampling), curve
+        return base_pictures(base, task, run.seed, sampling), curve, None
     cost.seconds_train = curve.seconds
     if curve.paces:
         first, cost.seconds_step, third = quantiles(curve.paces * 2, n=4, method="inclusive")  # twice: one may be all
@@ -156,7 +159,7 @@ def _tuned(
     for name, value in method_costs(base, method, train.batch * both).items():
         if getattr(cost, name) is None:  # what was measured on the run itself stays
             setattr(cost, name, value)
-    return drawn, curve
+    return drawn, curve, tuned
 
 
 def _curve(curve: trainer.Curve) -> Curve:

@@ -55,6 +55,7 @@ LAYER = {
         [
             "bench.board",
             "bench.catalogue",
+            "bench.interop",
             "bench.launch",
             "bench.oneoff",
             "bench.order",
@@ -68,7 +69,7 @@ LAYER = {
         3,
     ),
     **dict.fromkeys(["bench.report", "bench.study"], 4),
-    **dict.fromkeys(["bench", "bench.__main__", "bench.cli", "bench.cli_lists", "bench.world.cli"], 5),
+    **dict.fromkeys(["bench", "bench.__main__", "bench.cli", "bench.cli_interop", "bench.cli_lists", "bench.world.cli"], 5),
 }
 # Narrower than its layer: what these may see of ours at all.
 ONLY = {

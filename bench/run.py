@@ -67,7 +67,7 @@ def execute(key: str, run: Run, folder: Path, report: Report) -> Record:
     except MemoryError as error:
         record.status, record.error = "oom", f"out of memory: {error}" if str(error) else "out of memory"
     except RuntimeError as error:
-        if not isinstance(error, torch.OutOfMemoryError) and not any(word in str(error) for word in MEMORY):
+        if not out_of_memory(error):
             raise
         record.status, record.error = "oom", str(error).splitlines()[0]
     record.cost.seconds_total = time.perf_counter() - clock
@@ -79,6 +79,8 @@ def execute(key: str, run: Run, folder: Path, report: Report) -> Record:
 def _do(run: Run, record: Record, folder: Path, report: Report) -> None:
     report("loading", 0, 0, None)
     base = load_base(run.base, run.train.dtype if run.train else "fp32")
+    if base.licence and base.source:
+        record.notes.append(f"licence of the base: {base.licence}")
     task = _task(run.task).at(base.resolution)
     extractors = load_extractors(run.extractors)
     for name, planned, found in (
@@ -89,6 +91,9 @@ def _do(run: Run, record: Record, folder: Path, report: Report) -> None:
         if planned != found:
             raise LitmusError(f"the {name} changed after the plan was made: start the command again")
     sampling = Sampling(run.sample.steps, run.sample.guidance, run.sample.per_prompt)
+    if base.texts is not None:
+        report("prompts", 0, 0, None)
+        base.texts.prepare([*task.texts(), ""])
     report("floor", 0, 0, None)
     floor = block(base, task, run.seed, sampling, extractors)
     cost, curve, tuned = record.cost, None, None
@@ -117,13 +122,20 @@ def _tuned(
     method, cost = make(run.method, **run.hyper), record.cost
     if source_digest(type(method)) != run.source:
         raise LitmusError("the method's file changed after the plan was made: start the command again")
+    train = run.train
+    if method.side != "denoiser":
+        base = base.with_text()
     tuned = base.fork()
+    if train and train.checkpointing:
+        tuned.net.denoiser.enable_gradient_checkpointing()  # pyright: ignore  (every denoiser of diffusers has it)
     clock = time.perf_counter()
     tuned.net.trigger = base.trigger(task.identifier)
+    if method.needs_data and base.place is not None:
+        tuned.net.to(base.place)  # its first losses are the work of training
     losses = calibration(tuned, task, run.seed, run.train.batch) if method.needs_data and run.train else []
     attached(method, tuned.net, rng("init", run.seed), losses)
+    settled(tuned)
     cost.seconds_attach = time.perf_counter() - clock
-    train = run.train
     classes = None
     if run.objective in NEEDS_CLASSES:
         report("class pictures", 0, 0, None)
@@ -140,6 +152,11 @@ def _tuned(
         clip=train.clip if train else 0.0,
         weight_decay=train.weight_decay if train else 0.0,
         classes=classes,
+        accumulate=train.accumulate if train else 1,
+        min_snr=train.min_snr if train else None,
+        ema=train.ema if train else None,
+        optimizer=train.optimizer if train else "adamw",
+        compiled=train.compile if train else False,
         progress=lambda step, of, loss: report("training", step, of, loss),
     )
     if train is None:
@@ -156,10 +173,30 @@ def _tuned(
     cost.images_per_second = pictures / cost.seconds_sample
     report("measuring the cost", 0, 0, None)
     both = 2 if run.objective in NEEDS_CLASSES else 1  # a class picture beside each picture of the concept
-    for name, value in method_costs(base, method, train.batch * both).items():
+    try:
+        costs = method_costs(base.working(), method, train.batch * both)
+    except RuntimeError as error:  # it holds several copies of the network beside each other
+        if not out_of_memory(error):
+            raise
+        record.notes.append("costs were not measured: out of memory")
+        costs = {}
+    for name, value in costs.items():
         if getattr(cost, name) is None:  # what was measured on the run itself stays
             setattr(cost, name, value)
     return drawn, curve, tuned
+
+
+def settled(tuned: Base) -> None:
+    """Put a network on the device it works on, once a method is attached, with what is trained in float32."""
+    for p in tuned.net.parameters():
+        if p.requires_grad:
+            p.data = p.data.float()
+    if tuned.place is not None:
+        tuned.net.to(tuned.place)
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in MEMORY)
 
 
 def _curve(curve: trainer.Curve) -> Curve:

@@ -69,7 +69,10 @@ LAYER = {
         3,
     ),
     **dict.fromkeys(["bench.report", "bench.study"], 4),
-    **dict.fromkeys(["bench", "bench.__main__", "bench.cli", "bench.cli_interop", "bench.cli_lists", "bench.world.cli"], 5),
+    **dict.fromkeys(
+        ["bench", "bench.__main__", "bench.cli", "bench.cli_bases", "bench.cli_interop", "bench.cli_lists"], 5
+    ),
+    **dict.fromkeys(["bench.world.cli"], 5),
 }
 # Narrower than its layer: what these may see of ours at all.
 ONLY = {

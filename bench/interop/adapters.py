@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from bench.bases import Base
     from bench.method import Method, Network
 
-FORMATS = ("diffusers", "peft", "kohya")
+TEXT = ("lora_te", "text_encoder")  # begins the names of a text encoder's layers
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,9 @@ def put(base: Base, path: Path, any_base: bool = False) -> Tuned:
     if kind == "litmus":
         tuned, method = saved.restore(base, tensors, facts, path)
         return Tuned(tuned, base, path, kind, facts, method)
+    if any(key.startswith(TEXT) for key in tensors):
+        with suppress(LitmusError):  # where it cannot, its layers are refused by name
+            base = base.with_text()
     tuned = base.fork()
     if kind == "kohya":
         parts = foreign.read_kohya(tensors, tuned.net, path)

@@ -169,7 +169,7 @@ def _of_lora(layer: Any, frozen: Tensor) -> LowRank | None:
     a, b = a.detach(), b.detach()
     size = getattr(layer, "lora_magnitude_vector", {})
     size = size[name].weight.detach().flatten() if name in size else None
-    left = layer.get_base_layer().weight.detach() - frozen.detach()
+    left = layer.get_base_layer().weight.detach().float() - frozen.detach().float()
     if left.any():
         up, down = factored(left.flatten(1), layer.r[name])
         down, up = (x.to(a) for x in (down, up))

@@ -76,7 +76,8 @@ def respelled(tensors: dict[str, Tensor], denoiser: Any, file: object) -> dict[s
         ) from None
     if len(new) != len(tensors):
         raise LitmusError(f"{file} mixes the names of Stability's code and of diffusers: which one counts is not known")
-    ends = {"_in_layers_2.": "_conv1.", "_out_layers_3.": "_conv2.", "_emb_layers_1.": "_time_emb_proj."}
+    ends = {"_input_blocks_": "_down_blocks_", "_middle_block_": "_mid_block_", "_output_blocks_": "_up_blocks_"}
+    ends |= {"_in_layers_2.": "_conv1.", "_out_layers_3.": "_conv2.", "_emb_layers_1.": "_time_emb_proj."}
     ends |= {"_skip_connection.": "_conv_shortcut.", "_downsamplers_0_op.": "_downsamplers_0_conv."}
     return {_replaced(key, ends): x for key, x in new.items()}
 

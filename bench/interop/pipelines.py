@@ -28,9 +28,9 @@ def whole(base: Base, denoiser: nn.Module, text: nn.Module | None) -> Any:
 
         parts: dict[str, Any] = {"unet": denoiser, "text_encoder": text, "safety_checker": None}
         return StableDiffusionPipeline.from_pretrained(FOLDER, **parts)
-    if getattr(base, "source", None) is None:
+    if base.source is None:
         raise LitmusError(f"the base {base.name} has no pipeline of diffusers behind it: nothing to merge into")
-    from bench.bases import hub  # pyright: ignore[reportAttributeAccessIssue]
+    from bench.bases import hub
 
     return hub.pipeline(base, denoiser, text)
 

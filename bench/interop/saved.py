@@ -74,11 +74,11 @@ def moved(tuned: nn.Module, frozen: nn.Module) -> dict[str, Tensor]:
         name = plain(key)
         if p.requires_grad or name not in before or p.equal(before[name].to(p)):
             continue
-        delta = p.detach() - before[name].to(p)
+        delta = p.detach().float() - before[name].to(p.device).float()
         half = min(delta.flatten(1).shape) // 2 if delta.ndim > 1 else 0
         if half:
             rank = max(1, int(torch.linalg.matrix_rank(delta.flatten(1).double(), rtol=1e-4)))
-            up, down = (x.to(p) for x in factored(delta.flatten(1), rank))
+            up, down = (x.float() for x in factored(delta.flatten(1), rank))
             if rank <= half and (up @ down - delta.flatten(1)).abs().max() <= PRECISE * p.abs().max():
                 out |= {f"{MOVED}{name}.up": up, f"{MOVED}{name}.down": down}
                 continue
@@ -104,9 +104,14 @@ def restore(base: Base, tensors: dict[str, Tensor], facts: Facts, file: object) 
     method = make(facts.method, **facts.hyper)
     if source_digest(type(method)) != facts.source:
         raise LitmusError(f"{file}: the file of the method {facts.method} has changed since it was trained")
+    if method.side != "denoiser":
+        base = base.with_text()
     tuned = base.fork()
     tuned.net.trigger = base.trigger(facts.trigger)
     attached(method, tuned.net, rng("init", facts.seed))
+    for p in tuned.net.parameters():
+        if p.requires_grad:
+            p.data = p.data.float()  # as a run trains it, whatever the base's precision is
     own = {key: x for key, x in tensors.items() if not key.startswith(MOVED)}
     try:
         load_state(tuned.net, own)

@@ -54,6 +54,10 @@ def score(
 
     base, frozen = tuned.base, tuned.frozen
     task = task.at(base.resolution)
+    if frozen.texts is not None:
+        frozen.texts.prepare([*task.texts(), ""])
+    if base.place is not None:
+        base.net.to(base.place)
     notes = list(_notes(tuned, frozen, task))
     each: dict[str, list[dict[str, float]]] = {}
     pictures: list[Path] = []

@@ -73,7 +73,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if not options.script.is_file():
-        parser.error(f"no file {options.script}: fetch examples/dreambooth/train_dreambooth_lora.py of huggingface/diffusers")
+        parser.error(
+            f"no file {options.script}: fetch examples/dreambooth/train_dreambooth_lora.py of huggingface/diffusers"
+        )
     if min(options.pairs, options.tasks, options.steps, options.batch, options.rank, options.threads) < 1:
         parser.error("pairs, tasks, steps, batch, rank and threads are at least 1")
     return options
@@ -111,7 +113,11 @@ def _process(side: str, names: list[str], options: argparse.Namespace, out: Path
     shared = ("script", "steps", "batch", "rank", "lr", "threads")
     words = [f"--{key}={getattr(options, key)}" for key in shared]
     threads = {key: str(options.threads) for key in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-    environment = {**os.environ, **threads, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    environment = {
+        **os.environ,
+        **threads,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+    }
     done = subprocess.run(
         [sys.executable, __file__, *words, f"--side={side}", f"--names={','.join(names)}", f"--out={out}"],
         capture_output=True,

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import re
 import warnings
 
 import pytest
 import torch
 
 from bench.config import LitmusError
-from bench.interop import files, peft_files
+from bench.interop import peft_files
 from bench.interop.adapters import export, put
 from bench.method import METHODS, load_plugins
 
 load_plugins()
-TUNERS = sorted(name for name, cls in METHODS.items() if hasattr(cls, "config")) + ["lora"]
+TUNERS = [*sorted(name for name, cls in METHODS.items() if hasattr(cls, "config")), "lora"]
 MANY = {"frod", "lily"}  # not to be said in one configuration
 
 

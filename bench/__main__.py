@@ -24,7 +24,7 @@ _guard()
 
 import typer  # noqa: E402  the guard speaks first
 
-from bench import cli_budgets, cli_cost, cli_extractors, cli_fetch, cli_fit, cli_lists  # noqa: E402
+from bench import cli_bases, cli_budgets, cli_cost, cli_extractors, cli_fetch, cli_fit, cli_interop, cli_lists  # noqa: E402
 from bench.cli import board_folder, board_names, method_names, print_table, say  # noqa: E402
 from bench.config import LitmusError  # noqa: E402
 from bench.world.cli import pocket, world  # noqa: E402
@@ -183,12 +183,28 @@ def run(
     batch: Annotated[int | None, typer.Option(help="pictures per step  [default: 4]")] = None,
     seeds: Annotated[str, typer.Option(help="0 or 0,1,2 or 0-4")] = "0",
     objective: Annotated[str | None, typer.Option(help="plain or prior")] = None,
-    base: Annotated[str | None, typer.Option(help="pocket or toy")] = None,
+    base: Annotated[
+        str | None, typer.Option(help="pocket, toy, a folder in diffusers' layout, or owner/name[@revision] of the hub")
+    ] = None,
     extractors: Annotated[str | None, typer.Option(help="pocket, dino-clip, ... (litmus extractors)")] = None,
     timeout: Annotated[float | None, typer.Option(help="seconds per run")] = None,
     workers: WORKERS = None,
+    dtype: cli_bases.DTYPE = None,
+    resolution: cli_bases.RESOLUTION = None,
+    quantise: cli_bases.QUANTISE = None,
+    device: cli_bases.DEVICE = None,
+    offline: cli_bases.OFFLINE = False,
+    accumulate: cli_bases.ACCUMULATE = None,
+    checkpointing: cli_bases.CHECKPOINTING = False,
+    optimizer: cli_bases.OPTIMIZER = None,
+    min_snr: cli_bases.MIN_SNR = None,
+    ema: cli_bases.EMA = None,
+    compile: cli_bases.COMPILE = False,
+    sample_steps: cli_bases.SAMPLE_STEPS = None,
+    guidance: cli_bases.GUIDANCE = None,
     out: Annotated[Path | None, typer.Option(help="where results go  [default: results/mine]")] = None,
     retry_failed: RETRY = False,
+    save: Annotated[bool, typer.Option("--save", help="keep each adapter, for litmus export, merge and score")] = False,
 ) -> None:
     """Fine-tune on your own pictures and see scores and sample pictures.
 
@@ -201,10 +217,13 @@ def run(
     `litmus run --task folder:inks --kind style --identifier sks -m lora[rank=8] -m bias --seeds 0-2`
 
     `litmus run --task pocket/subject-mug -m lora --lr 0.002 --steps 300`
+
+    `litmus run --base owner/name --task folder:rex --identifier sks --class-word dog -m lora --checkpointing`
     """
     from bench import board, oneoff
     from bench.config import results
 
+    cli_bases.surroundings(device, offline)
     folder = out or results() / "mine"
     protocol = oneoff.protocol(
         name=folder.name,
@@ -219,8 +238,24 @@ def run(
         batch=batch,
         timeout=timeout,
         workers=workers,
+        dtype=dtype,
+        resolution=resolution,
+        quantise=quantise,
+        sampling=cli_bases.given(steps=sample_steps, guidance=guidance),
+        training=cli_bases.given(
+            accumulate=accumulate,
+            checkpointing=checkpointing or None,
+            optimizer=optimizer,
+            min_snr=min_snr,
+            ema=ema,
+            compile=compile or None,
+        ),
     )
     planned = _planned(protocol, folder, workers, retry_failed)
+    if save:
+        from bench.interop import saved
+
+        planned = saved.asked(planned)
     records = board.run(planned, say)
     print_table(*oneoff.scores(records))
     say(f"sample pictures and records: {folder / 'runs'}   tables and page: litmus report {folder}")
@@ -270,6 +305,7 @@ cli_extractors.add_to(app)
 cli_fetch.add_to(app)
 cli_fit.add_to(app)
 cli_cost.add_to(app)
+cli_interop.add_to(app)
 
 
 def main() -> None:

@@ -6,11 +6,8 @@ much as a row. The cache may be deleted at any time.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -19,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.config import results
+from bench.bases.cache import kept
 from bench.evaluator import Drawn, draw, look, truth
 from bench.metrics import Views
 from bench.sampler import Sampling, for_sampling, noise_for, sample_latents
@@ -131,29 +128,3 @@ def _block(key: _Key) -> Block:
         prior=None if drawn.prior is None else look(extractors, drawn.prior),
         drift=None if drawn.drift is None else look(extractors, drawn.drift),
     )
-
-
-def kept(kind: str, facts: dict, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """`compute()`, or what it gave when it was last asked with the same `facts`.
-
-    A cache file that cannot be read is made anew; one that cannot be written is done without.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file, save_file
-
-    name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
-    file = results() / ".cache" / f"{kind}-{name}.safetensors"
-    try:
-        return load_file(file)
-    except (OSError, SafetensorError):
-        pass
-    tensors = {key: x.contiguous() for key, x in compute().items()}
-    part = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, part)
-        os.replace(part, file)
-    except (OSError, SafetensorError):
-        with suppress(OSError):
-            part.unlink()
-    return tensors

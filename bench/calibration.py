@@ -30,7 +30,7 @@ def calibration(base: Base, task: Task, seed: int, batch: int, n: int = BATCHES)
 
     Each is fixed: called twice, on two copies of a network, it puts the same question.
     """
-    latents = base.encode(task.train_images.to(base.device))
+    latents = base.encode(task.train_images).to(base.device)
     stream = rng("calibration", task.name, seed)
     order = torch.cat([torch.randperm(len(latents), generator=stream) for _ in range(-(-n * batch // len(latents)))])
     captions = [p.caption for p in task.train]

@@ -55,6 +55,7 @@ def _read(answer: dict[str, Any]) -> Catalogue:
         tasks={name: TaskFacts(**one) for name, one in answer["tasks"].items()},
         base_digest=answer["base_digest"],
         extractors_digest=answer["extractors_digest"],
+        base=answer["base"],
         notes=tuple(answer["notes"]),
     )
 
@@ -82,7 +83,7 @@ def competitor(spec: str) -> Competitor:
 def survey(request: dict[str, Any]) -> dict[str, Any]:
     """The torch side of `ask`: a table that JSON can carry."""
     from bench import tasks
-    from bench.bases import base_digest, load_base
+    from bench.bases import BASES, base_facts, load_base
     from bench.extractors import acceptance, extractors_digest
     from bench.objectives import OBJECTIVES
 
@@ -92,16 +93,17 @@ def survey(request: dict[str, Any]) -> dict[str, Any]:
         if name not in OBJECTIVES:
             raise LitmusError(nearest(name, OBJECTIVES, "objective"))
     loaded = {name: tasks.load(name) for name in request["tasks"]}
-    digests = {
-        "base_digest": base_digest(request["base"]),
-        "extractors_digest": extractors_digest(request["extractors"]),
-    }
-    notes = acceptance.notes(request["extractors"], digests["extractors_digest"])
+    name, base_digest, said = base_facts(request["base"])
+    digests = {"base_digest": base_digest, "extractors_digest": extractors_digest(request["extractors"])}
+    notes = [*said, *acceptance.notes(request["extractors"], digests["extractors_digest"])]
     for task in loaded.values():
+        if name not in BASES:
+            break  # an open vocabulary
         # The world draws truth for its own tasks, in the base's own words; loading a base to ask costs seconds.
         if not task.has_truth and (unknown := load_base(request["base"]).unknown_words(task.texts())):
             notes.append(unknown_line(task.name, unknown, request["base"]))
     return {
+        "base": name,
         "competitors": competitors,
         "tasks": {name: asdict(TaskFacts(t.digest, t.has_truth, t.split)) for name, t in loaded.items()},
         **digests,

@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -95,6 +95,15 @@ class Train(_Strict):
     dtype: Literal["fp32", "bf16"] = "fp32"
     clip: float = Field(default=1.0, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
+    accumulate: int = Field(default=1, ge=1)  # batches to one step
+    checkpointing: bool = False  # activations are computed again on the way back instead of kept
+    optimizer: Literal["adamw", "adamw8bit"] = "adamw"
+    min_snr: float | None = Field(default=None, gt=0)  # gamma of min-SNR weighting
+    ema: float | None = Field(default=None, gt=0, lt=1)  # decay of the running mean that is evaluated
+    compile: bool = False  # through torch.compile
+
+    # Came after the first records: at their default they are no part of a run's key (bench.plan.key).
+    later: ClassVar = ("accumulate", "checkpointing", "optimizer", "min_snr", "ema", "compile")
 
 
 class Sample(_Strict):

@@ -1,25 +1,78 @@
 """How each class of denoiser is called, so that Network.forward is one call for all: x, t, context -> prediction.
 
-x (B, C, H, W) are latents, t (B,) times from 0 to 1000, context (B, L, D) text states. What a class wants beyond them
-is made here: packed tokens with their places, a guidance scale, sizes of the picture, and a pooled text vector. The
-pooled vector of SDXL, SD 3 and FLUX comes from a text encoder of its own; here it is the mean of the text states, cut
-or filled with zeros to its width, so a base with real weights of these classes must bring its own.
+x (B, C, H, W) are latents, t (B,) times from 0 to 1000, context is a Context, or its text states (B, L, D) alone. What
+a class wants beyond them is made here: packed tokens with their places, a guidance scale, sizes of the picture, and a
+pooled text vector. The pooled vector of SDXL, SD 3 and FLUX comes from a text encoder of its own and stands in the
+Context of a real base; where only text states are given it is their mean, cut or filled with zeros to its width.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-GUIDANCE = 3.5  # FLUX.1-dev's and FLUX.2-dev's usual scale, for denoisers that read it as an input
+# What denoisers that read a guidance scale are told while they are trained: the default of diffusers' own training
+# scripts for FLUX.1 and FLUX.2 (examples/dreambooth/train_dreambooth_lora_flux.py).
+GUIDANCE = 3.5
+PIXELS = 8  # pixels a latent is wide, in every family that is told the picture's size
 
 
-def predict(denoiser: nn.Module, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
+@dataclass(frozen=True)
+class Context:
+    """What a denoiser is told beside picture and time, for B prompts.
+
+    states (B, L, D) text states; pooled (B, P) the pooled text vector; mask (B, L) 1 where a state counts, 0 where it
+    is padding; guidance (B,) the scale that a guidance-distilled denoiser reads. None: the class has no use for it.
+    """
+
+    states: Tensor
+    pooled: Tensor | None = None
+    mask: Tensor | None = None
+    guidance: Tensor | None = None
+
+    @property
+    def shape(self) -> torch.Size:
+        """That of the text states."""
+        return self.states.shape
+
+    def __len__(self) -> int:
+        return len(self.states)
+
+    def __getitem__(self, index: Any) -> Context:
+        return self._each(lambda x: x[index])
+
+    def to(self, *args: Any) -> Context:
+        """Each tensor on another device; a dtype is for all but the mask."""
+        return self._each(lambda x: x.to(*args) if x.is_floating_point() else x.to(args[0]))
+
+    def at(self, scale: float) -> Context:
+        """The same with `scale` as guidance."""
+        return replace(self, guidance=torch.full((len(self),), scale, device=self.states.device))
+
+    def _each(self, change: Any) -> Context:
+        return Context(**{f.name: None if (x := getattr(self, f.name)) is None else change(x) for f in fields(self)})
+
+
+Text = Tensor | Context
+
+
+def join(parts: Sequence[Any]) -> Any:
+    """Contexts, or text states, of several batches as one."""
+    if isinstance(parts[0], Tensor):
+        return torch.cat(list(parts))
+    columns = {f.name: [getattr(part, f.name) for part in parts] for f in fields(Context)}
+    return Context(**{name: None if xs[0] is None else torch.cat(xs) for name, xs in columns.items()})
+
+
+def predict(denoiser: nn.Module, x: Tensor, t: Tensor, context: Text) -> Tensor:
     """The prediction (B, C, H, W); a class that is not in CALLS is called as a plain U-Net."""
-    return CALLS.get(type(denoiser).__name__, _unet)(denoiser, x, t, context)
+    told = context if isinstance(context, Context) else Context(context)
+    return CALLS.get(type(denoiser).__name__, _unet)(denoiser, x, t, told)
 
 
 def shapes(denoiser: nn.Module) -> tuple[int, int, int]:
@@ -36,43 +89,50 @@ SIDE = 8  # of x where the configuration fixes none
 WIDTHS = ("caption_channels", "joint_attention_dim", "cross_attention_dim")  # the first that is there
 
 
-def _unet(denoiser: Any, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
+def _unet(denoiser: Any, x: Tensor, t: Tensor, context: Context) -> Tensor:
     more: dict[str, Any] = {}
     config: Any = getattr(denoiser, "config", None)
     if getattr(config, "addition_embed_type", None) == "text_time":  # SDXL: original size, crop, target size
         six = 6 * config.addition_time_embed_dim
-        side = 8 * x.shape[-1]
-        sizes = torch.tensor([side, side, 0, 0, side, side], device=x.device, dtype=x.dtype).expand(len(x), 6)
+        h, w = (PIXELS * n for n in x.shape[-2:])
+        sizes = torch.tensor([h, w, 0, 0, h, w], device=x.device, dtype=x.dtype).expand(len(x), 6)
         text = _pooled(context, config.projection_class_embeddings_input_dim - six)
         more["added_cond_kwargs"] = {"text_embeds": text, "time_ids": sizes}
-    return denoiser(x, t, encoder_hidden_states=context, **more).sample
+    return denoiser(x, t, encoder_hidden_states=context.states, **more).sample
 
 
-def _sd3(denoiser: Any, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
+def _sd3(denoiser: Any, x: Tensor, t: Tensor, context: Context) -> Tensor:
     pooled = _pooled(context, denoiser.config.pooled_projection_dim)
-    return denoiser(x, encoder_hidden_states=context, pooled_projections=pooled, timestep=t).sample
+    return denoiser(x, encoder_hidden_states=context.states, pooled_projections=pooled, timestep=t).sample
 
 
-def _pixart(denoiser: Any, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
+def _pixart(denoiser: Any, x: Tensor, t: Tensor, context: Context) -> Tensor:
     sizes: dict[str, Any] = {"resolution": None, "aspect_ratio": None}
     if denoiser.use_additional_conditions:
-        side = 8 * x.shape[-1]
-        sizes = {"resolution": x.new_tensor([[side, side]]).expand(len(x), 2), "aspect_ratio": x.new_ones(len(x), 1)}
-    out = denoiser(x, encoder_hidden_states=context, timestep=t, added_cond_kwargs=sizes).sample
+        h, w = (PIXELS * n for n in x.shape[-2:])
+        sizes = {
+            "resolution": x.new_tensor([[h, w]]).expand(len(x), 2),
+            "aspect_ratio": x.new_full((len(x), 1), h / w),
+        }
+    told = {"encoder_hidden_states": context.states, "encoder_attention_mask": context.mask}
+    out = denoiser(x, timestep=t, added_cond_kwargs=sizes, **told).sample
     return out[:, : x.shape[1]]  # the second half of the channels is a learned variance
 
 
-def _flux(denoiser: Any, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
+def _flux(denoiser: Any, x: Tensor, t: Tensor, context: Context) -> Tensor:
     more: dict[str, Any] = {"pooled_projections": _pooled(context, denoiser.config.pooled_projection_dim)}
     if denoiser.config.guidance_embeds:
-        more["guidance"] = x.new_full((len(x),), GUIDANCE)
-    return _packed(denoiser, x, t, context, axes=3, text_axis=None, **more)
+        more["guidance"] = _guidance(x, context)
+    return _packed(denoiser, x, t, context.states, axes=3, text_axis=None, **more)
 
 
-def _flux2(denoiser: Any, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
-    guided = getattr(denoiser.config, "guidance_embeds", True)
-    guidance = x.new_full((len(x),), GUIDANCE) if guided else None
-    return _packed(denoiser, x, t, context, axes=4, text_axis=3, guidance=guidance)
+def _flux2(denoiser: Any, x: Tensor, t: Tensor, context: Context) -> Tensor:
+    guidance = _guidance(x, context) if getattr(denoiser.config, "guidance_embeds", True) else None
+    return _packed(denoiser, x, t, context.states, axes=4, text_axis=3, guidance=guidance)
+
+
+def _guidance(x: Tensor, context: Context) -> Tensor:
+    return x.new_full((len(x),), GUIDANCE) if context.guidance is None else context.guidance.to(x)
 
 
 def _packed(
@@ -98,9 +158,11 @@ def _packed(
     return F.pixel_shuffle(out.mT.unflatten(2, (h, w)), PATCH)
 
 
-def _pooled(context: Tensor, width: int) -> Tensor:
-    """(B, width) from text states (B, L, D)."""
-    mean = context.mean(1)[:, :width]
+def _pooled(context: Context, width: int) -> Tensor:
+    """(B, width): the pooled text vector, or what stands in for it."""
+    if context.pooled is not None:
+        return context.pooled
+    mean = context.states.mean(1)[:, :width]
     return F.pad(mean, (0, width - mean.shape[1]))
 
 

@@ -68,7 +68,7 @@ def truth(base: Base, task: Task, raw: bool = False) -> Drawn:
     each = task.at(base.resolution).truth_images
     images = torch.stack([x[: min(map(len, each))] for x in each])  # (P, K, 3, H, W)
     if not raw:
-        images = base.decode(base.encode(images.flatten(0, 1).to(base.device))).unflatten(0, images.shape[:2])
+        images = base.decode(base.encode(images.flatten(0, 1))).unflatten(0, images.shape[:2])
     return Drawn(images)
 
 

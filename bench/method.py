@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from bench.budget import nearest_size
 from bench.config import LitmusError, nearest
-from bench.denoisers import predict
+from bench.denoisers import Text, predict
 from bench.rng import rng as stream
 from bench.spec import Value, label, parse_spec
 
@@ -52,8 +52,11 @@ class Network(nn.Module):
         self.text = text
         self.trigger = trigger
 
-    def forward(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
-        """The prediction (B, C, H, W) from `x` (B, C, H, W), `t` (B,) and the text states `context` (B, L, D)."""
+    def forward(self, x: Tensor, t: Tensor, context: Text) -> Tensor:
+        """The prediction (B, C, H, W) from `x` (B, C, H, W), `t` (B,) and what is told of the prompts.
+
+        `context` is a Context (bench.denoisers), or the text states (B, L, D) alone.
+        """
         return predict(self.denoiser, x, t, context)
 
     def encode(self, ids: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from bench.bases.spec import is_spec, parse, with_options
 from bench.config import LitmusError, Protocol, make_protocol
 from bench.record import Record
 
@@ -41,18 +42,33 @@ def protocol(
     batch: int | None = None,
     timeout: float | None = None,
     workers: int | None = None,
+    dtype: str | None = None,
+    resolution: str | None = None,
+    quantise: str | None = None,
+    sampling: dict[str, Any] | None = None,
+    training: dict[str, Any] | None = None,
 ) -> Protocol:
-    """The protocol that the options of `litmus run` mean; what is not given keeps the protocol's default."""
+    """The protocol that the options of `litmus run` mean; what is not given keeps the protocol's default.
+
+    `training` holds more fields of bench.config.Train, `sampling` fields of bench.config.Sample. A base of diffusers
+    has dtype, resolution and quantisation in its name, and one worker, since a device holds one such network at a time.
+    """
 
     def given(**options: Any) -> dict[str, Any]:
         return {key: value for key, value in options.items() if value is not None}
 
+    if base is not None and is_spec(base):
+        base = str(parse(with_options(base, dtype=dtype, resolution=resolution, quantise=quantise)))
+        dtype, workers = parse(base).dtype, workers or 1
+    elif given(resolution=resolution, quantise=quantise):
+        raise LitmusError("--resolution and --quantise are for a base from a folder or the hub: give one with --base")
     table = given(base=base, extractors=extractors, objective=objective)
     table |= {
         "name": re.sub(r"[^A-Za-z0-9_.-]", "-", name).lstrip("_.-") or "mine",
         "tasks": tasks,
         "seeds": numbers(seeds),
-        "train": given(steps=steps, batch=batch),
+        "train": given(steps=steps, batch=batch, dtype=dtype, **(training or {})),
+        "sample": given(**(sampling or {})),
         "limits": given(timeout=timeout, workers=workers),
         "methods": [given(spec=spec, lr=lr) for spec in methods],
     }

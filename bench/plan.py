@@ -48,6 +48,7 @@ class Catalogue:
     tasks: dict[str, TaskFacts]
     base_digest: str
     extractors_digest: str
+    base: str = ""  # the base's name with everything filled in that the protocol left open; "": as the protocol has it
     notes: tuple[str, ...] = ()  # what the user should know before anything runs
 
 
@@ -74,8 +75,14 @@ def key(run: Run) -> str:
     """sha256 hex[:16] of the run as canonical JSON; `spec` is a way to write `hyper` and stays out."""
     # Not model_dump, which takes three times as long: the fields are plain values and two models of plain values.
     table = {name: value for name, value in vars(run).items() if name != "spec"}
-    text = json.dumps(table, sort_keys=True, separators=(",", ":"), default=vars)
+    text = json.dumps(table, sort_keys=True, separators=(",", ":"), default=_fields)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _fields(model: Any) -> dict[str, Any]:
+    """The fields of a model that decide a key: one that came later only where it is not at its default."""
+    later, facts = getattr(model, "later", ()), type(model).model_fields
+    return {name: x for name, x in vars(model).items() if name not in later or x != facts[name].default}
 
 
 @dataclass(frozen=True)
@@ -140,7 +147,7 @@ def expand(
             make(
                 protocol=protocol.protocol,
                 code=CODE,
-                base=protocol.base,
+                base=catalogue.base or protocol.base,
                 base_digest=catalogue.base_digest,
                 task=task,
                 task_digest=facts.digest,

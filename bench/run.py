@@ -24,6 +24,7 @@ from bench.config import PSEUDO, LitmusError
 from bench.cost.shared import method_costs
 from bench.evaluator import Drawn, draw, evaluate, grid, truth
 from bench.extractors import acceptance, load_extractors
+from bench.interop import saved
 from bench.method import attached, make, source_digest
 from bench.objectives import NEEDS_CLASSES
 from bench.provenance import bytes_process, now, provenance
@@ -66,7 +67,7 @@ def execute(key: str, run: Run, folder: Path, report: Report) -> Record:
     except MemoryError as error:
         record.status, record.error = "oom", f"out of memory: {error}" if str(error) else "out of memory"
     except RuntimeError as error:
-        if not isinstance(error, torch.OutOfMemoryError) and not any(word in str(error) for word in MEMORY):
+        if not out_of_memory(error):
             raise
         record.status, record.error = "oom", str(error).splitlines()[0]
     record.cost.seconds_total = time.perf_counter() - clock
@@ -78,6 +79,8 @@ def execute(key: str, run: Run, folder: Path, report: Report) -> Record:
 def _do(run: Run, record: Record, folder: Path, report: Report) -> None:
     report("loading", 0, 0, None)
     base = load_base(run.base, run.train.dtype if run.train else "fp32")
+    if base.licence and base.source:
+        record.notes.append(f"licence of the base: {base.licence}")
     task = _task(run.task).at(base.resolution)
     extractors = load_extractors(run.extractors)
     if extractors.card:
@@ -90,13 +93,16 @@ def _do(run: Run, record: Record, folder: Path, report: Report) -> None:
         if planned != found:
             raise LitmusError(f"the {name} changed after the plan was made: start the command again")
     sampling = Sampling(run.sample.steps, run.sample.guidance, run.sample.per_prompt)
+    if base.texts is not None:
+        report("prompts", 0, 0, None)
+        base.texts.prepare([*task.texts(), ""])
     report("floor", 0, 0, None)
     floor = block(base, task, run.seed, sampling, extractors)
-    cost, curve = record.cost, None
+    cost, curve, tuned = record.cost, None, None
     if run.method in PSEUDO:
         drawn = truth(base, task, raw=run.method == "truth_raw")
     else:
-        drawn, curve = _tuned(base, task, run, sampling, record, report)
+        drawn, curve, tuned = _tuned(base, task, run, sampling, record, report)
         record.curve = _curve(curve)
     report("scoring", 0, 0, None)
     clock = time.perf_counter()
@@ -107,22 +113,31 @@ def _do(run: Run, record: Record, folder: Path, report: Report) -> None:
         record.notes.append(f"words that the base does not know: {', '.join(unknown)}")
     record.notes += task.notes
     record.files = _side_files(record.key, folder, task, drawn, scores.per_prompt)
+    if tuned and saved.wanted():
+        record.files["adapter"] = saved.keep(record, folder, base, tuned, make(run.method, **run.hyper), task)
 
 
 def _tuned(
     base: Base, task: Task, run: Run, sampling: Sampling, record: Record, report: Report
-) -> tuple[Drawn, trainer.Curve]:
+) -> tuple[Drawn, trainer.Curve, Base | None]:
     """Attach, train, draw, and measure what that took."""
     method, cost = make(run.method, **run.hyper), record.cost
     if source_digest(type(method)) != run.source:
         raise LitmusError("the method's file changed after the plan was made: start the command again")
+    train = run.train
+    if method.side != "denoiser":
+        base = base.with_text()
     tuned = base.fork()
+    if train and train.checkpointing:
+        tuned.net.denoiser.enable_gradient_checkpointing()  # pyright: ignore  (every denoiser of diffusers has it)
     clock = time.perf_counter()
     tuned.net.trigger = base.trigger(task.identifier)
+    if method.needs_data and base.place is not None:
+        tuned.net.to(base.place)  # its first losses are the work of training
     losses = calibration(tuned, task, run.seed, run.train.batch) if method.needs_data and run.train else []
     attached(method, tuned.net, rng("init", run.seed), losses)
+    settled(tuned)
     cost.seconds_attach = time.perf_counter() - clock
-    train = run.train
     classes = None
     if run.objective in NEEDS_CLASSES:
         report("class pictures", 0, 0, None)
@@ -139,10 +154,15 @@ def _tuned(
         clip=train.clip if train else 0.0,
         weight_decay=train.weight_decay if train else 0.0,
         classes=classes,
+        accumulate=train.accumulate if train else 1,
+        min_snr=train.min_snr if train else None,
+        ema=train.ema if train else None,
+        optimizer=train.optimizer if train else "adamw",
+        compiled=train.compile if train else False,
         progress=lambda step, of, loss: report("training", step, of, loss),
     )
     if train is None:
-        return base_pictures(base, task, run.seed, sampling), curve
+        return base_pictures(base, task, run.seed, sampling), curve, None
     cost.seconds_train = curve.seconds
     if curve.paces:
         first, cost.seconds_step, third = quantiles(curve.paces * 2, n=4, method="inclusive")  # twice: one may be all
@@ -155,10 +175,30 @@ def _tuned(
     cost.images_per_second = pictures / cost.seconds_sample
     report("measuring the cost", 0, 0, None)
     both = 2 if run.objective in NEEDS_CLASSES else 1  # a class picture beside each picture of the concept
-    for name, value in method_costs(base, method, train.batch * both).items():
+    try:
+        costs = method_costs(base.working(), method, train.batch * both)
+    except RuntimeError as error:  # it holds several copies of the network beside each other
+        if not out_of_memory(error):
+            raise
+        record.notes.append("costs were not measured: out of memory")
+        costs = {}
+    for name, value in costs.items():
         if getattr(cost, name) is None:  # what was measured on the run itself stays
             setattr(cost, name, value)
-    return drawn, curve
+    return drawn, curve, tuned
+
+
+def settled(tuned: Base) -> None:
+    """Put a network on the device it works on, once a method is attached, with what is trained in float32."""
+    for p in tuned.net.parameters():
+        if p.requires_grad:
+            p.data = p.data.float()
+    if tuned.place is not None:
+        tuned.net.to(tuned.place)
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in MEMORY)
 
 
 def _curve(curve: trainer.Curve) -> Curve:

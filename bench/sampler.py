@@ -1,12 +1,13 @@
 """Pictures from prompts: deterministic sampling with classifier-free guidance, in large batches.
 
+A base that was distilled from guided sampling is called once, and told the scale where it reads one.
 Ho & Salimans, "Classifier-Free Diffusion Guidance", arXiv:2207.12598, eq. 6: u + g (c - u), u for the empty prompt.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -35,17 +36,21 @@ class Sampling:
 @torch.no_grad()
 def sample_latents(base: Base, prompts: list[str], noise: Tensor, sampling: Sampling, chunk: int = CHUNK) -> Tensor:
     """Scaled latents (B, C, h, w) from `noise` (B, C, h, w), one prompt each; `chunk` does not change the result."""
-    guided = sampling.guidance != 1
+    guided = base.guides == "free" and sampling.guidance != 1
     texts: list[str] = list(dict.fromkeys(prompts + [""] * guided))
     with base.autocast():
-        states = dict(zip(texts, base.encode_text(texts), strict=True))  # each (L, D)
+        states: Any = base.encode_text(texts)  # (T, L, D)
+    if base.guides == "told":
+        states = states.at(sampling.guidance)
+    row = {text: i for i, text in enumerate(texts)}
+    chunk = 1 if base.large else chunk
     out = []
     for lo in range(0, len(prompts), chunk):
         part = prompts[lo : lo + chunk]
         both = ([""] * len(part) if guided else []) + part
-        context = torch.stack([states[p] for p in both])  # (2b, L, D): the empty prompt first
+        context = states[[row[p] for p in both]]  # (2b, L, D): the empty prompt first
 
-        def predict(x: Tensor, t: Tensor, context: Tensor = context) -> Tensor:
+        def predict(x: Tensor, t: Tensor, context: Any = context) -> Tensor:
             if not guided:
                 return base.net(x, t, context).float()
             u, c = base.net(torch.cat([x, x]), torch.cat([t, t]), context).float().chunk(2)
@@ -58,11 +63,12 @@ def sample_latents(base: Base, prompts: list[str], noise: Tensor, sampling: Samp
 
 
 def for_sampling(base: Base) -> Base:
-    """`base` laid out for drawing; `base` itself is left as it is.
+    """`base` where it works, laid out for drawing; `base` itself is left as it is.
 
     On a CPU convolutions take pictures with the channels last as they come, while others are reordered around each:
     12 to 18 % of the time. Training keeps the common layout, since group norm's backward pass is slower in the other.
     """
+    base = base.working()
     if base.device.type != "cpu":
         return base
     laid = base.fork()

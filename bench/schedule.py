@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 KINDS = ("eps", "v", "flow")
-SPACINGS = ("leading", "trailing")
+SPACINGS = ("leading", "trailing", "linspace")
+DENSITIES = ("uniform", "logit-normal")
 _NAMES = {"epsilon": "eps", "v_prediction": "v", "flow_prediction": "flow"}
 
 
@@ -27,9 +28,14 @@ class Schedule:
 
     kind            "eps", "v" or "flow"
     alphas_cumprod  (T,) float32, decreasing; for "flow" any (T,) tensor, only its length counts
-    spacing         of the sampling times: "leading" or "trailing" as diffusers names them; not used by "flow"
+    spacing         of the sampling times as diffusers names them, "linspace" in the form of its DPMSolverMultistep;
+                    not used by "flow"
     offset          first time of the leading spacing (diffusers' steps_offset)
     ends_clean      the last sampling step goes to x0 itself, not to time 0 (diffusers' set_alpha_to_one)
+    density         of the training times: "uniform", or "logit-normal" (Esser et al., section 3.1, mean 0, deviation 1)
+    shift           k of s' = k s / (1 + (k - 1) s), which moves the training times of "flow" towards noise (Esser et
+                    al., section 5.3.2)
+    sigmas          "flow": steps -> the sampling times as s (steps,), from noise to clean; None: evenly spaced
     """
 
     kind: str
@@ -37,18 +43,25 @@ class Schedule:
     spacing: str = "leading"
     offset: int = 0
     ends_clean: bool = False
+    density: str = "uniform"
+    shift: float = 1.0
+    sigmas: Callable[[int], Tensor] | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"unknown kind {self.kind!r}: one of {', '.join(KINDS)}")
         if self.spacing not in SPACINGS:
             raise ValueError(f"unknown spacing {self.spacing!r}: one of {', '.join(SPACINGS)}")
+        if self.density not in DENSITIES:
+            raise ValueError(f"unknown density {self.density!r}: one of {', '.join(DENSITIES)}")
+        if self.kind != "flow" and (self.density, self.shift) != ("uniform", 1.0):
+            raise ValueError("only flow has a density or a shift of its training times")
 
     def __len__(self) -> int:
         return len(self.alphas_cumprod)
 
     def scales(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """(a, s) with x_t = a x0 + s eps, each (B, 1, 1, 1), for times `t` (B,) int64 in [0, T), for flow in [0, T]."""
+        """(a, s) with x_t = a x0 + s eps, each (B, 1, 1, 1), at times `t` (B,): int64 in [0, T), for flow in [0, T]."""
         if self.kind == "flow":
             s = t.float() / len(self)
             a = 1 - s
@@ -100,12 +113,24 @@ class Schedule:
         return torch.ones_like(snr)
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
-        """Training times (n,) int64, uniform over the T noisy ones: 0…T-1, for flow 1…T."""
+        """Training times (n,): uniform over the T noisy ones, int64 from 0 to T-1, for flow from 1 to T.
+
+        With another density or a shift, float32: diffusers' `compute_density_for_timestep_sampling`, its index into
+        the T times of FlowMatchEulerDiscreteScheduler, and that scheduler's shift.
+        """
+        if self.density != "uniform" or self.shift != 1:
+            if self.density == "uniform":
+                u = torch.rand(n, generator=generator)
+            else:
+                u = torch.randn(n, generator=generator).sigmoid()
+            total = len(self)
+            s = 1 - (u * total).long().clamp(max=total - 1) / total
+            return self.shift * s / (1 + (self.shift - 1) * s) * total
         low = int(self.kind == "flow")  # time 0 of flow holds no noise, so there is nothing to learn at it
         return torch.randint(low, len(self) + low, (n,), generator=generator)
 
     def times(self, steps: int) -> Tensor:
-        """Sampling times (steps,) int64, from noisy to clean.
+        """Sampling times (steps,), from noisy to clean: int64, or float32 where `sigmas` gives them.
 
         eps and v: the leading or trailing spacing of diffusers' DDIMScheduler. flow: evenly spaced from T down to
         T / steps, as diffusers' FluxPipeline hands them to its scheduler.
@@ -113,7 +138,11 @@ class Schedule:
         total = len(self)
         if not 1 <= steps <= total:
             raise ValueError(f"steps must be between 1 and {total}, not {steps}")
+        if self.sigmas is not None:
+            return self.sigmas(steps).float() * total
         down = torch.arange(steps, 0, -1)
+        if self.spacing == "linspace":
+            return (down.double() * (total - 1) / steps).round().long()
         if self.kind == "flow":
             return (down * total / steps).round().long()
         if self.spacing == "trailing":
@@ -138,7 +167,10 @@ class Schedule:
 
 
 def from_scheduler(scheduler: Any) -> Schedule:
-    """The Schedule of a diffusers scheduler (DDPM, DDIM, FlowMatchEuler).
+    """The Schedule of a diffusers scheduler: its noise levels, prediction and spacing, walked as `Schedule.walk` does.
+
+    That is the scheduler's own walk for DDIM, for EulerDiscrete and first-order DPMSolverMultistep (which are DDIM
+    written differently) and for FlowMatchEuler; another solver (PNDM, a higher order) shares the times alone.
 
     Raises ValueError for what this module doesn't walk: sample prediction, clipping, thresholding, other spacings.
     """
@@ -150,10 +182,15 @@ def from_scheduler(scheduler: Any) -> Schedule:
         raise ValueError(f"prediction type {config.prediction_type!r} is not supported: one of {', '.join(_NAMES)}")
     if config.get("thresholding") or config.get("clip_sample"):
         raise ValueError("a scheduler that clips its samples is not supported: set clip_sample=False for latents")
+    spacing = config.get("timestep_spacing", "leading")
+    if spacing == "linspace" and not type(scheduler).__name__.startswith("DPMSolver"):
+        raise ValueError(
+            "the spacing 'linspace' is known of DPMSolver alone: set timestep_spacing to leading or trailing"
+        )
     return Schedule(
         kind,
         scheduler.alphas_cumprod.float().clone(),
-        spacing=config.get("timestep_spacing", "leading"),
+        spacing=spacing,
         offset=config.get("steps_offset", 0),
         ends_clean=config.get("set_alpha_to_one", True),
     )

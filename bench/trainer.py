@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from bench.config import LitmusError
 from bench.objectives import NEEDS_CLASSES, OBJECTIVES, Batch
 from bench.objectives.plain import plain
 from bench.rng import rng
 
 if TYPE_CHECKING:
     from bench.bases import Base
+    from bench.denoisers import Text
     from bench.method import Method
     from bench.tasks import Task
 
@@ -78,6 +81,11 @@ def fit(
     eval_every: int | None = None,
     classes: ClassPictures | None = None,
     progress: Progress | None = None,
+    accumulate: int = 1,
+    min_snr: float | None = None,
+    ema: float | None = None,
+    optimizer: str = "adamw",
+    compiled: bool = False,
 ) -> Curve:
     """Train what `method` has attached to `base.net` (a fork's), in place.
 
@@ -86,16 +94,22 @@ def fit(
     every `eval_every` steps. `progress` gets (step, total, loss) now and then. A method that trains nothing has its
     table read once.
 
-    Raises Diverged for a loss that is not finite or ten times the start's, ValueError for a prior objective without
-    `classes`.
+    accumulate  batches whose gradients are averaged for one step
+    min_snr     gamma of min-SNR weighting (see Schedule.min_snr); tables are never weighted
+    ema         the trained tensors end as their running mean with this decay, and the last table is read with it
+    optimizer   "adamw", or "adamw8bit" whose moments are held in 8 bits (bitsandbytes)
+    compiled    the denoiser goes through torch.compile
+
+    Raises LitmusError where bitsandbytes is asked for and missing, Diverged for a loss that is not finite or ten times
+    the start's, ValueError for a prior objective without `classes`.
     """
     net = base.net
     if objective in NEEDS_CLASSES and classes is None:
         raise ValueError(f"objective {objective!r} needs class pictures: evaluator.class_pictures(frozen, task, seed)")
-    pictures = _Pictures(base, [p.caption for p in task.train], base.encode(task.train_images.to(base.device)))
+    pictures = _Pictures(base, [p.caption for p in task.train], base.encode(task.train_images).to(base.device))
     tables = {"train": _Table(base, pictures, task.name, seed)}
     if len(task.heldout):
-        held = _Pictures(base, [p.caption for p in task.heldout], base.encode(task.heldout_images.to(base.device)))
+        held = _Pictures(base, [p.caption for p in task.heldout], base.encode(task.heldout_images).to(base.device))
         tables["heldout"] = _Table(base, held, task.name, seed)
     curve = Curve()
 
@@ -108,8 +122,12 @@ def fit(
     trained = [p for p in net.parameters() if p.requires_grad]
     if not method.trains or not trained:
         return curve
-    batches = _Batches(base, pictures, classes if objective in NEEDS_CLASSES else None, task.name, seed, steps, batch)
-    optimiser = torch.optim.AdamW(method.groups(net, lr), lr=lr, weight_decay=weight_decay, fused=True)
+    both = classes if objective in NEEDS_CLASSES else None
+    batches = _Batches(base, pictures, both, task.name, seed, steps * accumulate, batch, min_snr)
+    optimiser = OPTIMISERS[optimizer](method.groups(net, lr), lr, weight_decay)
+    mean = None if ema is None else _Mean(trained, ema)
+    if compiled:
+        net.denoiser.compile()
     warmup = max(1, min(WARMUP, steps // 10))
     rise = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda i: min(1.0, (i + 1) / warmup))
     every = eval_every or max(1, math.ceil(steps / 2))
@@ -118,17 +136,24 @@ def fit(
     net.train()
     start = look = time.perf_counter()
     for i in range(steps):
-        with base.autocast():
-            loss = loss_of(net, batches.draw(), base.schedule).mean()
-        loss.backward()
+        loss = torch.zeros((), device=base.device)
+        for _ in range(accumulate):
+            with base.autocast():
+                part = loss_of(net, batches.draw(), base.schedule).mean() / accumulate
+            part.backward()
+            loss = loss + part.detach()
         if clip:
             torch.nn.utils.clip_grad_norm_(trained, clip, foreach=True)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
         rise.step()
         method.step(net, i, steps)
-        running.append(loss.detach())
+        running.append(loss)
         done = i + 1
+        if mean is not None:
+            mean.update()
+            if done == steps:
+                mean.settle()
         if done % LOOK == 0 or done == steps:
             recent = torch.stack(running[-LOOK:]).mean().item()  # waits for the device, so that the clock is true
             curve.paces.append((time.perf_counter() - look) / ((done - 1) % LOOK + 1))
@@ -153,6 +178,42 @@ def fit(
     return curve
 
 
+def _adamw(groups: list[dict[str, Any]], lr: float, weight_decay: float) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay, fused=True)
+
+
+def _adamw8bit(groups: list[dict[str, Any]], lr: float, weight_decay: float) -> torch.optim.Optimizer:
+    """Dettmers et al., "8-bit Optimizers via Block-wise Quantization", ICLR 2022, arXiv:2110.02861."""
+    try:
+        bitsandbytes: Any = importlib.import_module("bitsandbytes")
+    except ImportError:
+        raise LitmusError("8-bit Adam needs bitsandbytes: pip install 'peft-litmus[quantised]'") from None
+    return bitsandbytes.optim.AdamW8bit(groups, lr=lr, weight_decay=weight_decay)
+
+
+OPTIMISERS = {"adamw": _adamw, "adamw8bit": _adamw8bit}
+
+
+class _Mean:
+    """The running mean of the trained tensors, its decay rising as (1 + n) / (10 + n) as in diffusers' EMAModel."""
+
+    def __init__(self, tensors: list[Tensor], decay: float):
+        self.tensors, self.decay, self.n = tensors, decay, 0
+        self.mean = [x.detach().clone() for x in tensors]
+
+    @torch.no_grad()
+    def update(self) -> None:
+        self.n += 1
+        decay = min(self.decay, (1 + self.n) / (10 + self.n))
+        torch._foreach_lerp_(self.mean, [x.detach() for x in self.tensors], 1 - decay)
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Put the mean into the network."""
+        for x, mean in zip(self.tensors, self.mean, strict=True):
+            x.copy_(mean)
+
+
 class _Pictures:
     """Latents (N, C, h, w) with their captions' text states (N, L, D), encoded once unless the text side is trained."""
 
@@ -164,8 +225,8 @@ class _Pictures:
             with torch.no_grad():
                 self.fixed = base.encode_text(captions)
 
-    def context(self, index: Tensor) -> Tensor:
-        """Text states (B, L, D) of the pictures `index` (B,)."""
+    def context(self, index: Tensor) -> Text:
+        """What the denoiser is told of the pictures `index` (B,)."""
         if self.fixed is not None:
             return self.fixed[index]
         return self.base.encode_text([self.captions[i] for i in index.tolist()])
@@ -183,8 +244,9 @@ class _Batches:
         seed: int,
         steps: int,
         batch: int,
+        min_snr: float | None = None,
     ):
-        self.base, self.size, self.at = base, batch, 0
+        self.base, self.size, self.at, self.gamma = base, batch, 0, min_snr
         self.sources = [(pictures, self._order(len(pictures.latents), steps * batch, "order", task, seed))]
         if classes is not None:
             other = _Pictures(base, classes.prompts, classes.latents.to(base.device))
@@ -206,9 +268,11 @@ class _Batches:
             eps = torch.randn(self.size, *self.base.latent_shape, generator=noise)
             t = self.base.schedule.draw(self.size, times)
             device = self.base.device
-            parts.append((pictures.latents[index], eps.to(device), t.to(device), pictures.context(index)))
+            weight = None if self.gamma is None else self.base.schedule.min_snr(t, self.gamma).to(device)
+            drawn = (pictures.latents[index], eps.to(device), t.to(device), pictures.context(index))
+            parts.append(Batch(*drawn, weight=weight))
         self.at += self.size
-        return Batch(*parts[0], classes=Batch(*parts[1]) if len(parts) > 1 else None)
+        return replace(parts[0], classes=parts[1]) if len(parts) > 1 else parts[0]
 
 
 class _Table:

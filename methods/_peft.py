@@ -114,6 +114,7 @@ def wrap(part: nn.Module, config: str, paths: Iterable[str], keywords: dict[str,
     # The tuner itself, not inject_adapter_in_model, which refuses tuners whose layers share tensors: the layers hold
     # these tensors themselves, so the tuner can go.
     PEFT_TYPE_TO_TUNER_MAPPING[settings.peft_type](part, settings, ADAPTER)
+    vars(part)["peft_parts"] = (*vars(part).get("peft_parts", ()), settings)  # peft keeps the last group's alone
     for _, layer in wrapped(part):
         layer.train(layer.get_base_layer().training)  # a new module is in training mode
 
@@ -134,7 +135,8 @@ def unwrap(part: nn.Module) -> None:
         layer.merge()
         parent, _, child = path.rpartition(".")
         setattr(part.get_submodule(parent), child, layer.get_base_layer())
-    vars(part).pop("peft_config", None)
+    for name in ("peft_config", "peft_parts"):
+        vars(part).pop(name, None)
 
 
 @contextmanager

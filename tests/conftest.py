@@ -49,6 +49,21 @@ def toy_extractors():
     return load_extractors("toy")
 
 
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory):
+    """A function: tiny_base("sdxl") -> the folder of a tiny pipeline like that published base, made once."""
+    from bench.bases import tiny
+
+    made: dict[str, Path] = {}
+
+    def folder(name: str) -> Path:
+        if name not in made:
+            made[name] = tiny.write(name, tmp_path_factory.mktemp("tiny") / name)
+        return made[name]
+
+    return folder
+
+
 @pytest.fixture
 def picture():
     """A function that writes a picture file of a colour with noise: picture(path, size=(w, h), seed=0) -> path."""

@@ -2,6 +2,9 @@
 
 A Base holds the network that methods attach to, the text side, the picture codec and the noise schedule. It is shared
 by every cell of a process, so nobody changes it: who trains takes `base.fork()`. Importing this loads no torch.
+
+pocket, toy                              this project's own
+PATH, owner/name[@revision][?options]    a pipeline of diffusers (bench/bases/spec.py, bench/bases/hub.py)
 """
 
 from __future__ import annotations
@@ -18,10 +21,14 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from bench.bases.source import Source
+    from bench.bases.texts import Texts
+    from bench.denoisers import Text
     from bench.method import Network
     from bench.schedule import Schedule
 
 PRECISIONS = ("fp32", "bf16")
+LARGE = 32 * 32  # latents: a decoder of SD's size takes about a gigabyte for a picture of 512 px
 
 
 @dataclass(frozen=True)
@@ -29,14 +36,18 @@ class Base:
     """A frozen latent diffusion model.
 
     net          Network(denoiser, text): the part that methods attach to, in eval mode, nothing requires grad
-    tokenizer    a transformers tokenizer
-    vae          a diffusers AutoencoderKL
+    tokenizer    a transformers tokenizer; None where the text side is not in the network
+    vae          a diffusers AutoencoderKL, or FLUX.2's
     schedule     noise schedule and prediction kind of the denoiser
-    resolution   side of the square pictures, in pixels
+    resolution   side of the square pictures in pixels, or (height, width)
     latent_shape (C, h, w) of one scaled latent
     words        the vocabulary that captions may use, lower case; None when it is open
     digest       sha256 over the weight files: two bases with one digest give the same pictures
-    compute      "fp32", or "bf16": weights stay in float32 and the network runs under autocast
+    compute      "fp32", or "bf16": the network runs under autocast; trained tensors are float32 in both
+    place        the device that copies of the network work on, where the network itself waits on the CPU; None: here
+    guides       "free": guidance by a second call for the empty prompt; "told": the scale is an input; "none": no use
+    texts        prompts -> Context, where the text side is not in the network
+    source       the files behind a base of diffusers
     """
 
     name: str
@@ -44,13 +55,17 @@ class Base:
     tokenizer: Any
     vae: Any
     schedule: Schedule
-    resolution: int
+    resolution: int | tuple[int, int]
     latent_shape: tuple[int, int, int]
     words: frozenset[str] | None
     digest: str
     licence: str
     notes: dict[str, Any] = field(default_factory=dict)
     compute: str = "fp32"
+    place: torch.device | None = None
+    guides: str = "free"
+    texts: Texts | None = None
+    source: Source | None = None
 
     @property
     def device(self) -> torch.device:
@@ -68,12 +83,28 @@ class Base:
         """The same base with a network of its own, to attach to and train; codec and tokenizer stay shared."""
         return replace(self, net=copy.deepcopy(self.net))
 
-    def encode_text(self, prompts: list[str]) -> Tensor:
-        """Text states (B, L, D) of `prompts`; gradients flow when a method trains the text side.
+    def working(self) -> Base:
+        """The base itself where its network works where it is, else a fork of it on the device it works on."""
+        if self.place is None or self.device.type == self.place.type:
+            return self
+        fork = self.fork()
+        fork.net.to(self.place)
+        return fork
 
-        Padded to the tokenizer's full length and without attention mask, as Stable Diffusion was trained. A prompt
-        longer than that is cut.
+    def with_text(self) -> Base:
+        """The base with its text side in the network, for methods that train it; LitmusError where it has no such."""
+        from bench.bases.hub import with_text
+
+        return with_text(self)
+
+    def encode_text(self, prompts: list[str]) -> Text:
+        """What the denoiser is told of `prompts`: text states (B, L, D), or a Context; on the network's device.
+
+        With the text side in the network gradients flow when a method trains it; prompts are padded to the tokenizer's
+        full length and without attention mask, as Stable Diffusion was trained, and cut where they are longer.
         """
+        if self.net.text is None and self.texts is not None:
+            return self.texts(prompts).to(self.device)
         if self.net.text is None:
             raise ValueError(f"base {self.name!r} has no text side")
         return self.net.encode(self.tokens(prompts).to(self.device))
@@ -89,27 +120,51 @@ class Base:
         ).input_ids
 
     def trigger(self, identifier: str) -> tuple[int, ...]:
-        """The token ids that `identifier` is inside a prompt, for Network.trigger."""
+        """The token ids that `identifier` is inside a prompt, for Network.trigger; () without a tokenizer."""
+        if self.tokenizer is None:
+            return ()
         return tuple(self.tokenizer(identifier, add_special_tokens=False).input_ids)
 
     def encode(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Scaled latents (B, C, h, w) of `images` (B, 3, H, W) in [0, 1]: the mean, or with `generator` a sample."""
+        """Scaled latents (B, C, h, w) of `images` (B, 3, H, W) in [0, 1]: the mean, or with `generator` a sample.
+
+        Means of a base that has files are kept on disk by content.
+        """
         import torch
+
+        from bench.bases.codec import remembered, scaled
+
+        def encode(x: Tensor) -> Tensor:
+            dist = self.vae.encode(x.to(next(self.vae.parameters())) * 2 - 1).latent_dist
+            z = dist.mode() if generator is None else dist.sample(generator)
+            return scaled(self.vae, z).float()
 
         with torch.no_grad():
-            dist = self.vae.encode(images.to(next(self.vae.parameters())) * 2 - 1).latent_dist
-            z = dist.mode() if generator is None else dist.sample(generator)
-            return ((z - _shift(self.vae)) * self.vae.config.scaling_factor).float()
+            if self.source is None or generator is not None:
+                return encode(images)
+            parts = images.to(next(self.vae.parameters())).split(1 if self.large else len(images) or 1)
+            return torch.cat([remembered(encode, x, ["latent", self.digest]) for x in parts])
+
+    @property
+    def large(self) -> bool:
+        """Pictures of a size at which the codec takes them one by one."""
+        _, h, w = self.latent_shape
+        return h * w > LARGE
 
     def decode(self, latents: Tensor, chunk: int = 8) -> Tensor:
-        """Pictures (B, 3, H, W) in [0, 1], float32, of scaled `latents` (B, C, h, w); `chunk` bounds the memory."""
+        """Pictures (B, 3, H, W) in [0, 1], float32, on the CPU, of scaled `latents` (B, C, h, w).
+
+        `chunk` bounds the memory.
+        """
         import torch
+
+        from bench.bases.codec import unscaled
 
         out = []
         with torch.no_grad():
-            for z in latents.to(next(self.vae.parameters())).split(chunk):
-                x = self.vae.decode(z / self.vae.config.scaling_factor + _shift(self.vae)).sample
-                out.append((x.float() / 2 + 0.5).clamp(0, 1))
+            for z in latents.to(next(self.vae.parameters())).split(1 if self.large else chunk):
+                x = self.vae.decode(unscaled(self.vae, z)).sample
+                out.append((x.float() / 2 + 0.5).clamp(0, 1).cpu())
         return torch.cat(out)
 
     def unknown_words(self, prompts: Iterable[str]) -> list[str]:
@@ -118,10 +173,6 @@ class Base:
             return []
         seen = {word for prompt in prompts for word in re.findall(r"[a-z0-9']+", prompt.lower())}
         return sorted(seen - self.words)
-
-
-def _shift(vae: Any) -> float:
-    return getattr(vae.config, "shift_factor", None) or 0.0  # SD3 and FLUX shift, SD 1.x and the pocket base don't
 
 
 def _pocket() -> Base:
@@ -142,19 +193,30 @@ BASES: dict[str, Callable[[], Base]] = {"pocket": _pocket, "toy": _toy}
 def load_base(name: str, dtype: str = "fp32") -> Base:
     """The base called `name`, computing in "fp32" or "bf16"; loaded once per process and shared.
 
-    Raises LitmusError for an unknown name or dtype, and when the weights are not there.
+    A base of diffusers has its dtype in its name, and `dtype` is not asked. Raises LitmusError for an unknown name or
+    dtype, and when the weights are not there.
     """
+    from bench.bases.spec import is_spec
     from bench.config import LitmusError, nearest
 
-    for value, known, kind in ((name, BASES, "base"), (dtype, PRECISIONS, "dtype")):
-        if value not in known:
-            raise LitmusError(nearest(value, known, kind))
+    if name not in BASES and is_spec(name):
+        return _load(name)
+    if name not in BASES:
+        line = nearest(name, BASES, "base")
+        raise LitmusError(f"{line}; or a folder in diffusers' layout, or owner/name of the hub")
+    if dtype not in PRECISIONS:
+        raise LitmusError(nearest(dtype, PRECISIONS, "dtype"))
     return replace(_load(name), compute=dtype)
 
 
 @lru_cache(maxsize=2)
 def _load(name: str) -> Base:
-    base = BASES[name]()
+    if name in BASES:
+        base = BASES[name]()
+    else:
+        from bench.bases.hub import load
+
+        base = load(name)
     for part in (base.net, base.vae):
         part.requires_grad_(False).eval()
     return base
@@ -165,8 +227,24 @@ def base_digest(name: str) -> str:
 
     Raises LitmusError for an unknown name and when the weights are not there.
     """
+    return base_facts(name)[1]
+
+
+def base_facts(name: str) -> tuple[str, str, tuple[str, ...]]:
+    """(name, digest, notes) of a base: its name with everything filled in that was left open, such as a hub's commit.
+
+    Downloads what is not there yet, loads no network (see `base_digest`).
+    """
+    from bench.bases.spec import is_spec
+
     if name == "pocket":
         from bench.bases.pocket import digest
 
-        return digest()
-    return load_base(name).digest
+        return name, digest(), ()
+    if name not in BASES and is_spec(name):
+        from bench.bases.hub import locate, parse
+
+        source = locate(parse(name))
+        said = source.licence or "none said: look at where it comes from"
+        return str(source.spec), source.digest, (f"base {source.spec} ({source.family.title}), licence: {said}",)
+    return name, load_base(name).digest, ()

@@ -1,7 +1,7 @@
 """The plain denoising loss: mean squared error of the prediction, every time weighted alike.
 
 Ho, Jain, Abbeel, "Denoising Diffusion Probabilistic Models", NeurIPS 2020, arXiv:2006.11239, eq. 14; with the target
-of the schedule's own kind (eps, v, flow).
+of the schedule's own kind (eps, v, flow). With weights in the batch (min-SNR) each sample's error is multiplied by its.
 """
 
 from __future__ import annotations
@@ -20,4 +20,6 @@ def plain(net: Network, batch: Batch, schedule: Schedule) -> Tensor:
     """Loss per sample (B,), float32."""
     xt = schedule.add_noise(batch.x0, batch.eps, batch.t)  # (B, C, h, w)
     prediction = net(xt, batch.t, batch.context)
-    return (prediction.float() - schedule.target(batch.x0, batch.eps, batch.t).float()).square().mean(dim=(1, 2, 3))
+    target = schedule.target(batch.x0, batch.eps, batch.t)
+    loss = (prediction.float() - target.float()).square().mean(dim=(1, 2, 3))
+    return loss if batch.weight is None else loss * batch.weight

@@ -23,6 +23,8 @@ def prior(net: Network, batch: Batch, schedule: Schedule) -> Tensor:
     """Loss per sample (B,): L_concept + λ L_class, float32. Raises ValueError without class pictures."""
     import torch
 
+    from bench.denoisers import join
+
     if batch.classes is None:
         raise ValueError("the prior objective needs class pictures in its batch")
     mine, other = batch, batch.classes
@@ -31,7 +33,8 @@ def prior(net: Network, batch: Batch, schedule: Schedule) -> Tensor:
         x0=torch.cat([mine.x0, other.x0]),
         eps=torch.cat([mine.eps, other.eps]),
         t=torch.cat([mine.t, other.t]),
-        context=torch.cat([mine.context, other.context]),
+        context=join([mine.context, other.context]),
+        weight=None if mine.weight is None or other.weight is None else torch.cat([mine.weight, other.weight]),
     )
     concept, kept = plain(net, both, schedule).split([len(mine.x0), len(other.x0)])
     return concept + WEIGHT * kept

@@ -53,7 +53,8 @@ class Task:
 
     train    pictures that are trained on; heldout: pictures of the same concept that are not
     prompts  with the concept; prior: plain class prompts; drift: prompts that have nothing to do with it
-    Pictures are read when they are asked for, resized and centre-cropped to `resolution` pixels a side.
+    Pictures are read when they are asked for, resized and centre-cropped to `resolution`: pixels a side, or (height,
+    width).
     """
 
     name: str
@@ -61,7 +62,7 @@ class Task:
     split: str
     class_word: str
     identifier: str
-    resolution: int
+    resolution: int | tuple[int, int]
     train: tuple[Picture, ...]
     heldout: tuple[Picture, ...]
     prompts: tuple[Prompt, ...]
@@ -74,8 +75,8 @@ class Task:
         """Every prompt has truth pictures, so the task has a ceiling."""
         return bool(self.prompts) and all(p.truth for p in self.prompts)
 
-    def at(self, resolution: int) -> Task:
-        """The same task with pictures of `resolution` pixels a side."""
+    def at(self, resolution: int | tuple[int, int]) -> Task:
+        """The same task with pictures of `resolution`."""
         return self if resolution == self.resolution else replace(self, resolution=resolution)
 
     def texts(self) -> list[str]:
@@ -157,19 +158,20 @@ def open_picture(file: Path) -> Image.Image:
     return picture
 
 
-def read_images(files: Iterable[Path], resolution: int) -> Tensor:
-    """(N, 3, resolution, resolution) float32 in [0, 1]: shorter side to `resolution`, then the centre."""
+def read_images(files: Iterable[Path], resolution: int | tuple[int, int]) -> Tensor:
+    """(N, 3, H, W) float32 in [0, 1] of `resolution` pixels a side, or (H, W): as large as fits, then the centre."""
     import numpy as np
     import torch
     from PIL import Image, ImageOps
 
     out = []
+    height, width = resolution if isinstance(resolution, tuple) else (resolution, resolution)
     for file in files:
         picture = open_picture(file)
-        if picture.size != (resolution, resolution):  # exact pictures pass untouched
-            picture = ImageOps.fit(picture, (resolution, resolution), Image.Resampling.LANCZOS)
+        if picture.size != (width, height):  # exact pictures pass untouched
+            picture = ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS)
         out.append(torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1).float() / 255)
-    return torch.stack(out) if out else torch.zeros(0, 3, resolution, resolution)
+    return torch.stack(out) if out else torch.zeros(0, 3, height, width)
 
 
 def without(text: str, identifier: str) -> str:

@@ -1,0 +1,162 @@
+"""Real bases: pipelines of diffusers from a folder or the hub, as bases that every method and task can use.
+
+load(spec)                    a Base: denoiser and VAE loaded by their own classes, the text side read once and dropped
+pipeline(base, denoiser)      the whole diffusers pipeline again, with a trained or merged denoiser in it
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from bench.bases.source import Source, import_warnings, locate
+from bench.bases.spec import Spec, parse
+from bench.config import LitmusError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from bench.bases import Base
+
+__all__ = ["Source", "Spec", "load", "locate", "parse", "pipeline", "working_device"]
+
+
+def working_device() -> torch.device:
+    """Where networks work: $LITMUS_DEVICE, else a GPU or Apple's where there is one, else the CPU.
+
+    LitmusError for a device that is not there.
+    """
+    import torch
+
+    asked = os.environ.get("LITMUS_DEVICE", "")
+    if not asked:
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(asked)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = (str(error) or "not there").splitlines()[0]
+        raise LitmusError(f"no device '{asked}' ({reason}): --device is cpu, cuda, cuda:1, mps, ...") from None
+    return device
+
+
+def load(text: str) -> Base:
+    """The base that `text` writes (bench.bases.spec). Its network waits on the CPU; copies work on `place`.
+
+    A quantised network is put on the device at once, since bitsandbytes quantises there.
+    """
+    from bench.bases import Base
+    from bench.bases.texts import Texts
+    from bench.method import Network
+
+    source = locate(parse(text))
+    spec, family, device = source.spec, source.family, working_device()
+    import_warnings()
+    denoiser = source.component(family.denoiser, **_quantised(spec, device))
+    vae = source.component("vae", _float32())  # SDXL's overflows in half precision, and none is large
+    vae.to(device)
+    height, width = spec.resolution or (0, 0)
+    factor = 2 ** (len(vae.config.block_out_channels) - 1)
+    shape = (vae.config.latent_channels, height // factor, width // factor)
+    try:
+        schedule = family.schedule(source.component("scheduler"), shape[1] * shape[2] // 4)
+    except ValueError as error:
+        raise LitmusError(f"{spec.where}: {error}") from None
+    notes: dict[str, Any] = {"pipeline": source.pipeline, "family": family.title}
+    if source.revision:
+        notes["revision"] = source.revision
+    return Base(
+        name=str(spec),
+        net=Network(denoiser),
+        tokenizer=None,
+        vae=vae,
+        schedule=schedule,
+        resolution=width if width == height else (height, width),
+        latent_shape=shape,
+        words=None,
+        digest=source.digest,
+        licence=source.licence,
+        notes=notes,
+        compute=spec.dtype,
+        place=device,
+        guides=_guides(source, denoiser),
+        texts=Texts(source, device),
+        source=source,
+    )
+
+
+def _guides(source: Source, denoiser: Any) -> str:
+    """How the guidance scale is used: "free" (a second call), "told" (an input of the denoiser), "none" (distilled)."""
+    if getattr(denoiser.config, "guidance_embeds", False):
+        return "told"
+    if source.pipeline == "FluxPipeline" or source.settings().get("is_distilled"):
+        return "none"
+    return "free"
+
+
+def _quantised(spec: Spec, device: torch.device) -> dict[str, Any]:
+    if not spec.quantise:
+        return {}
+    from importlib.util import find_spec
+
+    if find_spec("bitsandbytes") is None:
+        raise LitmusError("a quantised base needs bitsandbytes: pip install 'peft-litmus[quantised]'")
+    import diffusers
+
+    half = _dtype(spec)
+    if spec.quantise == "nf4":
+        config = diffusers.BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=half)
+    else:
+        config = diffusers.BitsAndBytesConfig(load_in_8bit=True)
+    return {"quantization_config": config, "device_map": {"": device}}
+
+
+def _dtype(spec: Spec) -> Any:
+    import torch
+
+    return torch.bfloat16 if spec.dtype == "bf16" else torch.float32
+
+
+def _float32() -> Any:
+    import torch
+
+    return torch.float32
+
+
+def with_text(base: Base) -> Base:
+    """`base` with its text side in the network, for methods that train it.
+
+    LitmusError for families whose text side is more than one CLIP: a Network has one, which it calls itself.
+    """
+    from bench.method import Network
+
+    source = base.source
+    if source is None or base.net.text is not None:
+        return base
+    if source.index.get("text_encoder", ("", ""))[1] != "CLIPTextModel" or len(source.family.encoders) > 1:
+        raise LitmusError(
+            f"methods of the text side need a single CLIP text encoder, which {source.family.title} has not: "
+            "take SD 1.5 or SD 2.1, or a method of the denoiser (litmus methods)"
+        )
+    text = source.component("text_encoder").requires_grad_(False).eval()
+    return replace(base, net=Network(base.net.denoiser, text), tokenizer=source.component("tokenizer"))
+
+
+def pipeline(base: Base, denoiser: nn.Module | None = None, text: nn.Module | None = None, **components: Any) -> Any:
+    """The whole pipeline of `base` as diffusers loads it, with `denoiser` and `text` in place of its own.
+
+    What is not given is loaded anew from the base's files, in the base's dtype. `save_pretrained` of the result is a
+    folder that `load` reads. LitmusError for a base that has no files.
+    """
+    source = base.source
+    if source is None:
+        raise LitmusError(f"the base {base.name} has no pipeline of diffusers behind it")
+    if denoiser is not None:
+        components[source.family.denoiser] = denoiser
+    if text is not None:
+        components["text_encoder"] = text
+    return source.load_pipeline(components)

@@ -1,0 +1,130 @@
+"""Litmus's own file: the tensors that a run trained, under the names of its network, and all that says which network.
+
+Kept beside a run's record where $LITMUS_SAVE is set (`litmus run --save`); off elsewhere, so that boards stay small.
+Importing this loads no torch.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.config import PSEUDO, LitmusError
+from bench.interop import facts as about
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from bench.bases import Base
+    from bench.board import Board
+    from bench.interop.facts import Facts
+    from bench.method import Method
+    from bench.record import Record
+    from bench.tasks import Task
+
+ASKED = "LITMUS_SAVE"  # reaches worker processes, as a run's description must not say how its files are kept
+MOVED = "moved."  # begins the names of what was cut out of frozen weights by a start that needs the run's data
+PRECISE = 1e-6  # of a weight's largest entry: what a factored change may leave out
+
+
+def wanted() -> bool:
+    return bool(os.environ.get(ASKED))
+
+
+def asked(board: Board) -> Board:
+    """The board with `wanted` set, and with every trained run to do again whose adapter was not kept."""
+    os.environ[ASKED] = "1"
+    lacking = {
+        key: record.run
+        for key, record in board.have.items()
+        if record.ok and record.run.train and record.run.method not in PSEUDO and not _is_there(record, board.folder)
+    }
+    have = {key: record for key, record in board.have.items() if key not in lacking}
+    return replace(board, todo=board.todo | lacking, have=have)
+
+
+def _is_there(record: Record, folder: Path) -> bool:
+    name = record.files.get("adapter")
+    return bool(name) and (folder / "runs" / name).is_file()
+
+
+def keep(record: Record, folder: Path, frozen: Base, tuned: Base, method: Method, task: Task) -> str:
+    """Write the run's adapter beside its record; returns the file's name."""
+    from bench.interop.files import write
+    from bench.method import state
+
+    tensors = state(tuned.net)
+    if method.data_bound:
+        tensors |= moved(tuned.net, frozen.net)
+    name = f"{record.key}.safetensors"
+    write(folder / name, tensors, about.header(about.of_run(record, frozen, task)))
+    return name
+
+
+def moved(tuned: nn.Module, frozen: nn.Module) -> dict[str, Tensor]:
+    """How frozen weights differ from the base's: as a product of low rank (.up, .down) where it is one, else whole."""
+    import torch
+
+    from bench.interop.changes import factored
+
+    before, out = dict(frozen.named_parameters()), {}
+    for key, p in tuned.named_parameters():
+        name = plain(key)
+        if p.requires_grad or name not in before or p.equal(before[name].to(p)):
+            continue
+        delta = p.detach().float() - before[name].to(p.device).float()
+        half = min(delta.flatten(1).shape) // 2 if delta.ndim > 1 else 0
+        if half:
+            rank = max(1, int(torch.linalg.matrix_rank(delta.flatten(1).double(), rtol=1e-4)))
+            up, down = (x.float() for x in factored(delta.flatten(1), rank))
+            if rank <= half and (up @ down - delta.flatten(1)).abs().max() <= PRECISE * p.abs().max():
+                out |= {f"{MOVED}{name}.up": up, f"{MOVED}{name}.down": down}
+                continue
+        out[f"{MOVED}{name}"] = delta
+    return out
+
+
+def plain(key: str) -> str:
+    """A frozen tensor's name in the base: peft puts the layer that it wraps one level down."""
+    return key.replace(".base_layer.", ".")
+
+
+def restore(base: Base, tensors: dict[str, Tensor], facts: Facts, file: object) -> tuple[Base, Method]:
+    """(a copy of `base` with the run's adapter on it, its method).
+
+    LitmusError when the method's file has changed since, or the tensors are not those of its network.
+    """
+    import torch
+
+    from bench.method import attached, load_state, make, source_digest
+    from bench.rng import rng
+
+    method = make(facts.method, **facts.hyper)
+    if source_digest(type(method)) != facts.source:
+        raise LitmusError(f"{file}: the file of the method {facts.method} has changed since it was trained")
+    if method.side != "denoiser":
+        base = base.with_text()
+    tuned = base.fork()
+    tuned.net.trigger = base.trigger(facts.trigger)
+    attached(method, tuned.net, rng("init", facts.seed))
+    for p in tuned.net.parameters():
+        if p.requires_grad:
+            p.data = p.data.float()  # as a run trains it, whatever the base's precision is
+    own = {key: x for key, x in tensors.items() if not key.startswith(MOVED)}
+    try:
+        load_state(tuned.net, own)
+    except LitmusError as error:
+        raise LitmusError(f"{file} does not fit the base {base.name}: {error}") from None
+    params = {plain(key): p for key, p in tuned.net.named_parameters() if not p.requires_grad}
+    with torch.no_grad():
+        for key, x in tensors.items():
+            name, _, end = key.removeprefix(MOVED).rpartition(".")
+            if not key.startswith(MOVED) or end == "down":
+                continue
+            factors = end == "up"
+            p = params[name if factors else key.removeprefix(MOVED)]
+            delta = (x @ tensors[f"{MOVED}{name}.down"]).view_as(p) if factors else x
+            p += delta.to(p)
+    return tuned, method

@@ -24,7 +24,7 @@ _guard()
 
 import typer  # noqa: E402  the guard speaks first
 
-from bench import cli_lists  # noqa: E402
+from bench import cli_anova, cli_lists  # noqa: E402
 from bench.cli import method_names, print_table, say  # noqa: E402
 from bench.config import LitmusError  # noqa: E402
 from bench.world.cli import pocket, world  # noqa: E402
@@ -95,6 +95,8 @@ def _top(
 def _planned(protocol: Any, folder: Path | None, workers: int | None, retry: bool) -> Any:
     from bench import board
 
+    if protocol.anova:
+        raise LitmusError(f"{protocol.name} is a study: litmus anova {protocol.name} plans and runs it")
     if workers:
         limits = protocol.limits.model_copy(update={"workers": workers})
         protocol = protocol.model_copy(update={"limits": limits})
@@ -276,6 +278,7 @@ def report(
 
 
 cli_lists.add_to(app)
+cli_anova.add_to(app)
 
 
 def main() -> None:

@@ -54,11 +54,14 @@ LAYER = {
     ),
     **dict.fromkeys(
         [
+            "bench.anova",
             "bench.board",
             "bench.catalogue",
+            "bench.design",
             "bench.launch",
             "bench.oneoff",
             "bench.order",
+            "bench.places",
             "bench.plan",
             "bench.progress",
             "bench.provenance",
@@ -69,7 +72,9 @@ LAYER = {
         3,
     ),
     **dict.fromkeys(["bench.report", "bench.study"], 4),
-    **dict.fromkeys(["bench", "bench.__main__", "bench.cli", "bench.cli_lists", "bench.world.cli"], 5),
+    **dict.fromkeys(
+        ["bench", "bench.__main__", "bench.cli", "bench.cli_anova", "bench.cli_lists", "bench.world.cli"], 5
+    ),
 }
 # Narrower than its layer: what these may see of ours at all.
 ONLY = {

@@ -174,7 +174,7 @@ class Anova(_Strict):
 
     `inputs`, `outputs` empty: every position that a legal pair has and the base knows. `sizes`: equal (each pair's
     width is the one whose count comes nearest to the published pair's at `widths`), same (`widths` for every pair),
-    released (the widths of the authors' configurations). `budget` and `cell_seconds` decide how much of the grid is run.
+    released (the widths of the authors' configurations). `budget`, `cell_seconds`: how much of the grid is run.
     """
 
     inputs: tuple[str, ...] = ()

@@ -24,6 +24,7 @@ from bench.rng import numpy_rng
 
 FORM = ("activation", "scale", "init", "size", "lr")  # a form is a choice of these
 STARTS = 3  # random starts of the exchange
+SPARE = 0.05  # of a budget, for starting and for the frozen base and truth of each block
 PRIOR = 1e-3, 1.0  # precision of a main effect, of a two-way interaction; a column's mean square is 1
 Pair = tuple[str, str]
 Block = tuple[str, str, int]
@@ -75,9 +76,9 @@ def replicates(anova: Anova, pairs: int, blocks: int, budget: str = "", each: fl
     if not budget:
         return whole
     one = pairs * (each or anova.cell_seconds)
-    fitting = int(seconds(budget) / one)
+    fitting = int((1 - SPARE) * seconds(budget) / one)
     if fitting < 1:
-        least = math.ceil(one / 60)
+        least = math.ceil(one / 60 / (1 - SPARE))
         raise LitmusError(
             f"one replicate of {pairs} cells takes about {least} min: give --budget {least}m or more, or fewer inputs"
         )

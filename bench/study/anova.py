@@ -1,7 +1,7 @@
 """Analysis of variance: one factor at a time as in the paper, and the factorial model with blocks and interactions.
 
-Terms are tuples of factors: ("source",) a main effect, ("source", "activation") an interaction. Factors are coded to sum
-to zero. The legal pairs are not a full crossing of inputs and outputs (two outputs even go with one input alone), so
+Terms are tuples of factors: ("source",) a main effect, ("source", "activation") an interaction. Factors are coded to
+sum to zero. The legal pairs are not a full crossing of inputs and outputs (two outputs even go with one input alone), so
 every sum of squares is a difference of two fitted models and its degrees of freedom a difference of their ranks; what
 cannot be told apart then has none, instead of a number that hangs on the coding.
 """
@@ -92,7 +92,7 @@ def one_way(values: Sequence[float], levels: Sequence[object], term: str = "") -
 
 @dataclass(frozen=True)
 class Checks:
-    """What the F of a factor leans on, and tests that lean on less. p values; responses have their block's mean removed.
+    """What the F of a factor leans on, and tests that lean on less: p values. Responses have their block's mean removed.
 
     levene        equal spread in all levels (Brown and Forsythe's form, about medians)
     kruskal       Kruskal and Wallis on ranks
@@ -253,7 +253,7 @@ class Means:
 
 
 def tukey(means: Means) -> Frame:
-    """All pairs of levels by Tukey's and Kramer's test: columns a, b, difference, low, high, p (for all pairs at once)."""
+    """All pairs of levels by Tukey's and Kramer's test: columns a, b, difference, low, high, p (for all at once)."""
     import pandas as pd
     from scipy.stats import studentized_range
 

@@ -179,7 +179,7 @@ def _ties(means: dict[str, Means], compared: Frame) -> dict[str, str]:
 
 
 def agreement(heat: dict[tuple[str, str], float]) -> tuple[float, float, int]:
-    """Spearman's correlation of a heat map with the published one, its p and the number of pairs; nan for fewer than 4."""
+    """Spearman's correlation of a heat map with the published one, its p, the number of pairs; nan for fewer than 4."""
     from scipy.stats import spearmanr
 
     both = [(heat[p], SIMILARITY[p]) for p in SIMILARITY if not math.isnan(heat.get(p, math.nan))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -48,18 +49,26 @@ def anova(
         int | None, typer.Option("--workers", "-j", min=1, help="processes side by side  [default: one per core]")
     ] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="run again what failed")] = False,
+    report: Annotated[bool, typer.Option("--report", help="write the report from the records; run nothing")] = False,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="measure how far the identifier moves the noise, pair by pair; then report")
+    ] = False,
+    publish: Annotated[
+        bool, typer.Option("--publish", help="make the study's winner the default of the method `adapter`")
+    ] = False,
 ) -> None:
     """Find the best adapter as "A Closer Look at Parameter-Efficient Tuning in Diffusion Models" did.
 
     Every legal way between two positions of a block meets the activations and scales of the protocol on tuning tasks;
     an analysis of variance says which factor decides. Cells run replicate by replicate, so it may be stopped at any
-    time and goes on where it was.
+    time and goes on where it was. ANOVA.md, figures and winner.json come from the records alone.
 
     Examples: `litmus anova --plan` · `litmus anova --budget 2h` · `litmus anova --full` ·
-    `litmus anova anova-small` · `litmus anova --base sd35-medium --positions`
+    `litmus anova anova-small` · `litmus anova --report` · `litmus anova --publish` ·
+    `litmus anova --base sd35-medium --positions`
     """
     from bench import anova as study
-    from bench import board
+    from bench import board, config
     from bench.config import load_protocol, make_protocol
 
     rules = load_protocol(protocol)
@@ -77,7 +86,16 @@ def anova(
     if positions:
         _positions(rules.base, rules.anova)
         return
-    planned = study.plan(rules, results, retry_failed, cell_seconds or 0.0)
+    folder = results or config.results() / rules.name
+    if publish:
+        _publish(folder)
+        return
+    if probe:
+        _probe(folder)
+    if probe or report:
+        _report(folder)
+        return
+    planned = study.plan(rules, folder, retry_failed, cell_seconds or 0.0)
     for line in (*planned.board.notes, *planned.lines()):
         say(line)
     say(planned.board.headline())
@@ -87,6 +105,7 @@ def anova(
         return
     records = study.run(planned, say)
     say(board.summary(planned.board, records))
+    _report(folder)
     failed = board.failures(records)
     for line in failed[:20]:
         say(line)
@@ -104,3 +123,43 @@ def _positions(base: str, factors: object) -> None:
     print_table(["input", "output", "width", "scalars"], rows)
     for name, why in found.refused.items():
         say(f"{name}: {why}")
+
+
+def _report(folder: Path) -> None:
+    from bench.report import anova as pages
+
+    for path in pages.write(folder):
+        if path.suffix in (".md", ".json"):
+            print(path)
+    print(folder / "figures")
+
+
+def _probe(folder: Path) -> None:
+    """In a process of its own, since this one stays without torch."""
+    import subprocess
+    import sys
+
+    if not (folder / "design.json").is_file():
+        raise LitmusError(f"{folder} holds no study (no design.json): litmus anova makes one")
+    if subprocess.run([sys.executable, "-m", "bench.probe", str(folder)]).returncode:
+        raise LitmusError("the probe did not end well: what it said stands above; the same command goes on")
+
+
+def _publish(folder: Path) -> None:
+    """Put the study's winner beside the method, where `adapter` reads its defaults."""
+    from importlib.util import find_spec
+
+    from bench.record import write_bytes
+    from bench.report.anova import published
+
+    table = published(folder)
+    spec = find_spec("methods")
+    places = list((spec.submodule_search_locations if spec else None) or [])
+    if not places:
+        raise LitmusError("the package `methods` is not installed: pip install -e . in the clone")
+    path = Path(places[0]) / "adapter_winner.json"
+    write_bytes(path, json.dumps(table, indent=1, ensure_ascii=False).encode() + b"\n")
+    told = ", ".join(f"{key}={value}" for key, value in table["hyper"].items())
+    print(path)
+    say(f"adapter is now adapter[{told}]; adapter[paper] is the published one. Records of the old default keep their")
+    say("numbers under their own settings; boards that list `adapter` have its cells to run again")

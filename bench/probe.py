@@ -144,7 +144,7 @@ def _sampling(sample: Sample) -> Sampling:
 
 
 def _cells(board: Path, design: dict[str, Any]) -> list[Record]:
-    """One record per pair: of the block with most pairs, a subject before a style, in the form nearest the published."""
+    """One record per pair: of the block with most pairs, subjects first, in the form nearest the published."""
     blocks: dict[tuple, dict[tuple, str]] = {}
     plain = {"activation": "relu", "scale": 1.0, "init": "zero"}
     for key, cell in design["cells"].items():

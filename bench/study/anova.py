@@ -1,9 +1,9 @@
 """Analysis of variance: one factor at a time as in the paper, and the factorial model with blocks and interactions.
 
 Terms are tuples of factors: ("source",) a main effect, ("source", "activation") an interaction. Factors are coded to
-sum to zero. The legal pairs are not a full crossing of inputs and outputs (two outputs even go with one input alone), so
-every sum of squares is a difference of two fitted models and its degrees of freedom a difference of their ranks; what
-cannot be told apart then has none, instead of a number that hangs on the coding.
+sum to zero. The legal pairs are not a full crossing of inputs and outputs (attn2c goes with nothing but itself),
+so every sum of squares is a difference of two fitted models and its degrees of freedom a difference of their ranks;
+what cannot be told apart then has none, instead of a number that hangs on the coding.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def one_way(values: Sequence[float], levels: Sequence[object], term: str = "") -
 
 @dataclass(frozen=True)
 class Checks:
-    """What the F of a factor leans on, and tests that lean on less: p values. Responses have their block's mean removed.
+    """What the F of a factor leans on, and tests that lean on less: p values, with each block's mean removed.
 
     levene        equal spread in all levels (Brown and Forsythe's form, about medians)
     kruskal       Kruskal and Wallis on ranks

@@ -68,7 +68,9 @@ def grid(records: Sequence[Record], design: dict[str, Any], faults: Sequence[str
     cells = design["cells"]
     parts, warnings = [], list(faults)
     for base in dict.fromkeys(cell["base"] for cell in cells.values()):
-        done = tidy([r for r in records if r.run.base == base and (r.key in cells or r.run.method != "adapter")])
+        done = tidy(
+            [_named(r) for r in records if r.run.base == base and (r.key in cells or r.run.method != "adapter")]
+        )
         warnings += done.warnings
         if len(done.frame):
             parts.append(done.frame[done.frame["key"].isin(list(cells))])
@@ -83,6 +85,15 @@ def grid(records: Sequence[Record], design: dict[str, Any], faults: Sequence[str
     whole["kind"] = [kinds[task] for task in whole["task"]]
     _derive(whole)
     return Grid(frame, whole, design, list(records), warnings, probe or {})
+
+
+def _named(record: Record) -> Record:
+    """The record with all settings in its spec: a spec is short for what was the method's default when it was made."""
+    run = record.run
+    if run.method != "adapter":
+        return record
+    spec = ",".join(f"{key}={value}" for key, value in run.hyper.items())
+    return record.model_copy(update={"run": run.model_copy(update={"spec": f"adapter[{spec}]"})})
 
 
 def _derive(frame: Frame) -> None:

@@ -63,6 +63,7 @@ LAYER = {
             "bench.order",
             "bench.places",
             "bench.plan",
+            "bench.probe",
             "bench.progress",
             "bench.provenance",
             "bench.record",
@@ -84,7 +85,18 @@ ONLY = {
 }
 # A board is planned and printed by the runner, and its sweep is judged by the study: the one arrow that turns round.
 ALLOWED = {("bench.board", "bench.study")}
-HEAVY = {"accelerate", "diffusers", "matplotlib", "open_clip", "pandas", "peft", "scipy", "skia", "transformers"}
+HEAVY = {
+    "accelerate",
+    "diffusers",
+    "matplotlib",
+    "open_clip",
+    "pandas",
+    "peft",
+    "scipy",
+    "skia",
+    "statsmodels",
+    "transformers",
+}
 # Whoever imports the world has come to draw, which is what these are for.
 HEAVY_HERE = {"skia": "bench.world", "scipy": "bench.world"}
 FILES = sorted(p for top in ("bench", "methods") for p in (ROOT / top).rglob("*.py"))

@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup check test bench again report golden pocket perf clean
+.PHONY: setup check test bench again anova report golden pocket perf clean
 
 setup: $(VENV)/.stamp  ## a virtual environment with everything
 
@@ -26,6 +26,9 @@ bench: setup  ## run the quick board and write its tables, figures and page
 
 again: setup  ## the quick board from nothing, into results/again; what make bench does where no records lie
 	$(BIN)/litmus bench quick --results results/again
+
+anova: setup  ## which way should an adapter go? the smallest study with a heat map (minutes); litmus anova is the whole
+	$(BIN)/litmus anova anova-small
 
 report: setup  ## tables, figures and page again, from the stored records only
 	$(BIN)/litmus report quick

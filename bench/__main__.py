@@ -24,7 +24,17 @@ _guard()
 
 import typer  # noqa: E402  the guard speaks first
 
-from bench import cli_bases, cli_budgets, cli_cost, cli_extractors, cli_fetch, cli_fit, cli_interop, cli_lists  # noqa: E402
+from bench import (  # noqa: E402
+    cli_anova,
+    cli_bases,
+    cli_budgets,
+    cli_cost,
+    cli_extractors,
+    cli_fetch,
+    cli_fit,
+    cli_interop,
+    cli_lists,
+)
 from bench.cli import board_folder, board_names, method_names, print_table, say  # noqa: E402
 from bench.config import LitmusError  # noqa: E402
 from bench.world.cli import pocket, world  # noqa: E402
@@ -89,6 +99,8 @@ def _top(
 def _planned(protocol: Any, folder: Path | None, workers: int | None, retry: bool) -> Any:
     from bench import board
 
+    if protocol.anova:
+        raise LitmusError(f"{protocol.name} is a study: litmus anova {protocol.name} plans and runs it")
     if workers:
         limits = protocol.limits.model_copy(update={"workers": workers})
         protocol = protocol.model_copy(update={"limits": limits})
@@ -306,6 +318,7 @@ cli_fetch.add_to(app)
 cli_fit.add_to(app)
 cli_cost.add_to(app)
 cli_interop.add_to(app)
+cli_anova.add_to(app)
 
 
 def main() -> None:

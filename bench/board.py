@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.catalogue import ask
 from bench.config import LitmusError, Protocol, results
 from bench.launch import COMMAND, Launcher, Stopped, lock, missing, stored
-from bench.order import Pace
+from bench.order import Pace, Queue
 from bench.plan import Catalogue, expand
 from bench.progress import progress, span
 from bench.provenance import cores
@@ -92,8 +92,11 @@ def _searched(
     return {spec: trials.get(catalogue.competitors[spec].spec, {}) for spec in protocol.sweep.around}
 
 
-def run(board: Board, say: Say, command: tuple[str, ...] = COMMAND) -> dict[str, Record]:
-    """Do what is missing; returns the records of the whole plan. LitmusError when it was stopped or cannot write."""
+def run(board: Board, say: Say, command: tuple[str, ...] = COMMAND, queue: Queue | None = None) -> dict[str, Record]:
+    """Do what is missing; returns the records of the whole plan. LitmusError when it was stopped or cannot write.
+
+    `queue` holds what is missing in an order of its own.
+    """
     with lock(board.folder):
         for part in (board.folder / "runs").glob(".*.part"):  # halves of files from a runner that was killed
             with contextlib.suppress(OSError):
@@ -101,12 +104,12 @@ def run(board: Board, say: Say, command: tuple[str, ...] = COMMAND) -> dict[str,
         for fault in stored(board.folder)[1]:
             say(fault)
         if board.todo:
-            _launch(board, command)
+            _launch(board, command, queue)
     records = stored(board.folder)[0]
     return {key: records[key] for key in board.plan if key in records}
 
 
-def _launch(board: Board, command: tuple[str, ...]) -> None:
+def _launch(board: Board, command: tuple[str, ...], queue: Queue | None) -> None:
     with progress(len(board.plan), len(board.have)) as shown:
         launcher = Launcher(
             board.todo,
@@ -116,6 +119,7 @@ def _launch(board: Board, command: tuple[str, ...]) -> None:
             workers=board.protocol.limits.workers,
             pace=Pace(list(board.have.values())),
             command=command,
+            queue=queue,
         )
         try:
             launcher.run()

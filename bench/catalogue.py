@@ -70,7 +70,9 @@ def competitor(spec: str) -> Competitor:
     made = method.make(name, **hyper)
     plain = type(made)().hyper()
     full = made.hyper()
-    differs = {k: v for k, v in full.items() if v != plain.get(k)}
+    differs: dict[str, Any] = {k: v for k, v in full.items() if v != plain.get(k)}
+    if differs and (named := next((p for p, values in type(made).presets.items() if values == full), "")):
+        differs = {"preset": named}
     return Competitor(
         spec=method.label(name, differs),
         method=name,

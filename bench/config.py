@@ -178,6 +178,27 @@ class Sweep(_Strict):
         return {_canonical(spec): values for spec, values in lrs.items()}
 
 
+class Anova(_Strict):
+    """The factors of a study of adapters (bench.design) and the plan's rules.
+
+    `inputs`, `outputs` empty: every position that a legal pair has and the base knows. `sizes`: equal (each pair's
+    width is the one whose count comes nearest to the published pair's at `widths`), same (`widths` for every pair),
+    released (the widths of the authors' configurations). `budget`, `cell_seconds`: how much of the grid is run.
+    """
+
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    activations: tuple[str, ...] = Field(default=("relu",), min_length=1)
+    scales: tuple[float, ...] = Field(default=(1.0,), min_length=1)
+    inits: tuple[str, ...] = Field(default=("zero",), min_length=1)
+    widths: tuple[int, ...] = Field(default=(32,), min_length=1)
+    lrs: tuple[float, ...] = Field(default=(1e-3,), min_length=1)
+    bases: tuple[str, ...] = ()  # empty: the protocol's
+    sizes: Literal["equal", "same", "released"] = "equal"
+    budget: str = ""  # "2h"; empty: the whole grid
+    cell_seconds: float = Field(default=14.0, gt=0)  # of the whole machine
+
+
 class Protocol(_Strict):
     """One board: which methods meet which tasks under which budget. `protocol` is the rules' number: rows of
     different numbers never share a table."""
@@ -196,6 +217,7 @@ class Protocol(_Strict):
     methods: tuple[Row, ...] = ()
     extra: tuple[Extra, ...] = ()
     sweep: Sweep | None = None
+    anova: Anova | None = None
 
 
 def _explain(error: ValidationError, model: type[BaseModel]) -> str:
@@ -223,6 +245,7 @@ _MODELS: dict[Any, type[BaseModel]] = {
     "methods": Row,
     "extra": Extra,
     "sweep": Sweep,
+    "anova": Anova,
 }
 
 

@@ -134,10 +134,11 @@ class Launcher:
         workers: int = 0,
         pace: Pace | None = None,
         command: Sequence[str] = COMMAND,
+        queue: Queue | None = None,
     ):
         self.board, self.progress, self.timeout, self.command = board, progress, timeout, command
         self.pace = pace or Pace([])
-        self.queue = Queue(todo, self.pace)
+        self.queue = Queue(todo, self.pace) if queue is None else queue
         self.wanted = max(1, min(workers or cores(), len(todo)))
         self.workers: dict[int, _Worker] = {}
         self.selector = selectors.DefaultSelector()

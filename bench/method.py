@@ -82,6 +82,7 @@ class Method:
     paper: ClassVar[str]  # "arXiv:2106.10199, section 3"
     lr: ClassVar[float] = 1e-3  # the learning rate where nobody gives one
     space: ClassVar[dict[str, tuple]] = {}  # what may be searched under the budget: (low, high, "log" | "linear")
+    presets: ClassVar[dict[str, dict[str, Any]]] = {}  # settings with a name: `adapter[paper]`
     size_field: ClassVar[str | None] = None  # the hyperparameter that sets the number of trained scalars
     # Declarations that bench.checks tests in both directions. Where one hangs on a hyperparameter, write a property.
     exact_start: ClassVar[bool] = True  # attached and untrained, the network still computes what the base computes
@@ -152,7 +153,7 @@ def _home(cls: type) -> tuple[str | None, str]:
 
 
 def make(name: str, /, **hyper: Any) -> Method:
-    """The method `name` with `hyper` in place of its defaults.
+    """The method `name` with `hyper` in place of its defaults; `preset` is a name for several of them.
 
     Raises LitmusError for an unknown method or hyperparameter (with the nearest name), and for a value of the wrong
     kind or out of its range.
@@ -163,6 +164,11 @@ def make(name: str, /, **hyper: Any) -> Method:
     cls = METHODS[name]
     hints = typing.get_type_hints(cls)
     known = [f.name for f in fields(cls)]
+    if preset := hyper.pop("preset", None):
+        if preset not in cls.presets:
+            more = "" if cls.presets else ": it has none, write key=value"
+            raise LitmusError(nearest(str(preset), cls.presets, f"preset of {name}") + more)
+        hyper = {**cls.presets[preset], **hyper}
     for key, value in hyper.items():
         if key not in known:
             raise LitmusError(nearest(key, known, f"hyperparameter of {name}", f"litmus methods {name}"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from statistics import median
 
@@ -77,3 +78,20 @@ class Queue:
         if same_task or self.fresh:
             return (same_task or self.fresh)[-1]
         return max(self.blocks, key=lambda block: len(self.blocks[block]), default=None)
+
+
+class InOrder(Queue):
+    """Hands runs out in the order given, and none once `seconds` have gone: whatever was done is a prefix."""
+
+    def __init__(self, runs: dict[str, Run], seconds: float | None = None):
+        self.waiting = list(runs.items())[::-1]
+        self.until = None if seconds is None else time.monotonic() + seconds
+
+    def __len__(self) -> int:
+        return 0 if self.until is not None and time.monotonic() > self.until else len(self.waiting)
+
+    def runs(self) -> list[Run]:
+        return [run for _, run in self.waiting] if len(self) else []
+
+    def take(self, last: tuple | None = None) -> tuple[str, Run] | None:
+        return self.waiting.pop() if len(self) else None

@@ -1,4 +1,4 @@
-"""How a method is written in protocols and on the command line: `lora`, `lora[rank=8]`, `adapter[source=attn2o]`.
+"""How a method is written in protocols and on the command line: `lora`, `lora[rank=8]`, `adapter[paper]`.
 
 Pure text, without torch, so that a plan can be read and keyed before anything heavy is loaded.
 """
@@ -15,6 +15,7 @@ Value = int | float | bool | str | None
 
 SHAPE = re.compile(r"\s*([A-Za-z_][\w.-]*)\s*(?:\[(.*)\])?\s*", re.DOTALL)
 PART = re.compile(r"""\s*(\w+)\s*=\s*("(?:[^"\\]|\\.)*"|[^,"\[\]]*?)\s*(?:,|$)""", re.DOTALL)
+PRESET = re.compile(r"\s*([A-Za-z_]\w*)\s*(?:,|$)")  # a word alone, in the first place
 WORDS: dict[str, Value] = {"true": True, "false": False, "none": None}
 
 
@@ -22,7 +23,8 @@ def parse_spec(spec: str) -> tuple[str, dict[str, Value]]:
     """Name and hyperparameters of a method: "lora[rank=8]" -> ("lora", {"rank": 8}).
 
     A value is a whole number, a number, true, false, none, or text; text that looks like one of the others, or that
-    holds a comma, a quote or a bracket, is quoted as in JSON. Raises LitmusError for anything else.
+    holds a comma, a quote or a bracket, is quoted as in JSON. A word alone in the first place names a preset of the
+    method: "adapter[paper]" -> ("adapter", {"preset": "paper"}). Raises LitmusError for anything else.
     """
     found = SHAPE.fullmatch(spec)
     if not found:
@@ -30,6 +32,9 @@ def parse_spec(spec: str) -> tuple[str, dict[str, Value]]:
     name, inside = found.groups()
     hyper: dict[str, Value] = {}
     at = 0
+    if preset := PRESET.match(inside or ""):
+        hyper["preset"] = preset.group(1)
+        at = preset.end()
     while inside and at < len(inside):
         part = PART.match(inside, at)
         if not part or part.group(2) == "":
@@ -44,7 +49,8 @@ def parse_spec(spec: str) -> tuple[str, dict[str, Value]]:
 
 def label(name: str, hyper: Mapping[str, Value]) -> str:
     """The inverse of `parse_spec`; keys keep their order."""
-    return name + ("[" + ",".join(f"{k}={_text(v)}" for k, v in hyper.items()) + "]" if hyper else "")
+    parts = [str(v) if k == "preset" else f"{k}={_text(v)}" for k, v in hyper.items()]
+    return name + ("[" + ",".join(parts) + "]" if parts else "")
 
 
 def _value(text: str, spec: str) -> Value:

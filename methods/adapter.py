@@ -6,7 +6,9 @@ the code behind it is https://github.com/Xiang-cd/unet-finetune at e87962c. Posi
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +18,29 @@ from torch import Tensor, nn
 from bench.method import LitmusError, Method, Network, register
 from bench.sites import PAIRS, POSITIONS, bridge, features, ways
 
+# The published best form, `adapter[paper]`.
+PAPER: dict[str, Any] = {
+    "source": "attn2o",
+    "target": "ffni",
+    "activation": "relu",
+    "scale": 1.0,
+    "width": 32,
+    "init": "zero",
+}
+WINNER = Path(__file__).with_name("adapter_winner.json")  # written by `litmus anova --publish`
+
+
+def defaults(file: Path = WINNER) -> dict[str, Any]:
+    """The settings of the last published study (`litmus anova`), or the paper's where none has been published."""
+    if not file.is_file():
+        return PAPER
+    try:
+        return PAPER | {k: v for k, v in json.loads(file.read_text(encoding="utf-8"))["hyper"].items() if k in PAPER}
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise LitmusError(f"{file.name} is no study's winner ({error}): delete it, or litmus anova --publish") from None
+
+
+_DEFAULT = defaults()
 ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "silu": nn.SiLU, "identity": nn.Identity}
 
 
@@ -24,29 +49,31 @@ ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "silu": nn.SiLU, "identit
 class Adapter(Method):
     """One adapter in each transformer block, or in each residual block where the positions are resi and reso.
 
-    source, target  positions; the default is the paper's best pair: cross-attention's output, the feed-forward's input
+    source, target  positions; the paper's best pair is cross-attention's output, the feed-forward's input
     activation      relu, sigmoid, silu or identity
     scale           fixed factor on the adapter's output; the paper tries 0.5, 1, 2, 4
     width           of the bottleneck
     init            zero: the up-projection starts at 0, so that the start is the base; paper: both layers start as
                     torch's Linear does, so that it is not
+    The defaults are the winner of the last published study of positions, else the paper's: adapter[paper].
     """
 
     name = "adapter"
     paper = "arXiv:2303.18181, section 3"
     lr = 2e-3
     space = {"lr": (1e-4, 1e-2, "log"), "width": (1, 256, "log")}
+    presets = {"paper": PAPER}
     size_field = "width"
     mergeable = False  # the target's position has no layer of its own that could take the adapter in
     packable = True
     formula = "h_target <- h_target + s W_up act(W_down h_source + b_down) + b_up"
 
-    source: str = "attn2o"
-    target: str = "ffni"
-    activation: str = "relu"
-    scale: float = 1.0
-    width: int = 32
-    init: str = "zero"
+    source: str = _DEFAULT["source"]
+    target: str = _DEFAULT["target"]
+    activation: str = _DEFAULT["activation"]
+    scale: float = _DEFAULT["scale"]
+    width: int = _DEFAULT["width"]
+    init: str = _DEFAULT["init"]
 
     def __post_init__(self) -> None:
         if (self.source, self.target) not in PAIRS:

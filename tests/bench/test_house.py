@@ -61,13 +61,17 @@ LAYER = {
     ),
     **dict.fromkeys(
         [
+            "bench.anova",
             "bench.board",
             "bench.catalogue",
+            "bench.design",
             "bench.interop",
             "bench.launch",
             "bench.oneoff",
             "bench.order",
+            "bench.places",
             "bench.plan",
+            "bench.probe",
             "bench.progress",
             "bench.provenance",
             "bench.record",
@@ -82,6 +86,7 @@ LAYER = {
             "bench",
             "bench.__main__",
             "bench.cli",
+            "bench.cli_anova",
             "bench.cli_bases",
             "bench.cli_budgets",
             "bench.cli_cost",
@@ -103,7 +108,18 @@ ONLY = {
 }
 # A board is planned and printed by the runner, and its sweep is judged by the study: the one arrow that turns round.
 ALLOWED = {("bench.board", "bench.study")}
-HEAVY = {"accelerate", "diffusers", "matplotlib", "open_clip", "pandas", "peft", "scipy", "skia", "transformers"}
+HEAVY = {
+    "accelerate",
+    "diffusers",
+    "matplotlib",
+    "open_clip",
+    "pandas",
+    "peft",
+    "scipy",
+    "skia",
+    "statsmodels",
+    "transformers",
+}
 # Whoever imports the world has come to draw, which is what these are for.
 HEAVY_HERE = {"skia": "bench.world", "scipy": "bench.world"}
 FILES = sorted(p for top in ("bench", "methods") for p in (ROOT / top).rglob("*.py"))

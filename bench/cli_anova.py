@@ -1,0 +1,165 @@
+"""`litmus anova`: the study of adapter positions, planned, run, analysed and drawn."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli import print_table, say
+from bench.config import LitmusError
+
+
+def add_to(app: typer.Typer) -> None:
+    """Put this command into `app`."""
+    app.command("anova")(anova)
+
+
+def _protocols() -> list[str]:
+    from bench.config import load_protocol, protocol_names
+
+    return [name for name in protocol_names() if load_protocol(name).anova]
+
+
+def anova(
+    protocol: Annotated[
+        str, typer.Argument(autocompletion=_protocols, help="a protocol with an [anova] table, or a TOML file")
+    ] = "anova",
+    budget: Annotated[str | None, typer.Option(help="how long it may run: 2h, 40m  [default: the protocol's]")] = None,
+    full: Annotated[bool, typer.Option("--full", help="the whole grid")] = False,
+    base: Annotated[str | None, typer.Option(help="another base than the protocol's")] = None,
+    sizes: Annotated[
+        str | None, typer.Option(help="equal: as many scalars for every pair; same width; or the released widths")
+    ] = None,
+    cell_seconds: Annotated[
+        float | None, typer.Option(min=0.01, help="what a cell takes on this machine  [default: the protocol's]")
+    ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="say what would run and what a fraction mixes up; run nothing")
+    ] = False,
+    positions: Annotated[
+        bool, typer.Option("--positions", help="list the pairs that the base has, with their sizes; run nothing")
+    ] = False,
+    results: Annotated[
+        Path | None, typer.Option(help="the study's folder  [default: results/<protocol>]", show_default=False)
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", "-j", min=1, help="processes side by side  [default: one per core]")
+    ] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="run again what failed")] = False,
+    report: Annotated[bool, typer.Option("--report", help="write the report from the records; run nothing")] = False,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="measure how far the identifier moves the noise, pair by pair; then report")
+    ] = False,
+    publish: Annotated[
+        bool, typer.Option("--publish", help="make the study's winner the default of the method `adapter`")
+    ] = False,
+) -> None:
+    """Find the best adapter as "A Closer Look at Parameter-Efficient Tuning in Diffusion Models" did.
+
+    Every legal way between two positions of a block meets the activations and scales of the protocol on tuning tasks;
+    an analysis of variance says which factor decides. Cells run replicate by replicate, so it may be stopped at any
+    time and goes on where it was. ANOVA.md, figures and winner.json come from the records alone.
+
+    Examples: `litmus anova --plan` · `litmus anova --budget 2h` · `litmus anova --full` ·
+    `litmus anova anova-small` · `litmus anova --report` · `litmus anova --publish` ·
+    `litmus anova --base sd35-medium --positions`
+    """
+    from bench import anova as study
+    from bench import board, config
+    from bench.config import load_protocol, make_protocol
+
+    rules = load_protocol(protocol)
+    if rules.anova is None:
+        raise LitmusError(f"{rules.name} has no [anova] table: litmus bench {protocol} runs it")
+    if full and budget:
+        raise LitmusError("--full is the whole grid and --budget a part of it: give one of them")
+    table = rules.model_dump(exclude_none=True)
+    given = {"budget": "" if full else budget, "sizes": sizes, "bases": (base,) if base else None}
+    table["anova"] |= {name: value for name, value in given.items() if value is not None}
+    table |= {"base": base} if base else {}
+    table["limits"] |= {"workers": workers} if workers else {}
+    rules = make_protocol(table, rules.name)
+    assert rules.anova is not None
+    if positions:
+        _positions(rules.base, rules.anova)
+        return
+    folder = results or config.results() / rules.name
+    if publish:
+        _publish(folder)
+        return
+    if probe:
+        _probe(folder)
+    if probe or report:
+        _report(folder)
+        return
+    planned = study.plan(rules, folder, retry_failed, cell_seconds or 0.0)
+    for line in (*planned.board.notes, *planned.lines()):
+        say(line)
+    say(planned.board.headline())
+    if plan:
+        if rows := study.alias_rows(planned):
+            print_table(["term", "share of it that lies in other terms (1: cannot be told apart)"], rows)
+        return
+    records = study.run(planned, say)
+    say(board.summary(planned.board, records))
+    _report(folder)
+    failed = board.failures(records)
+    for line in failed[:20]:
+        say(line)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _positions(base: str, factors: object) -> None:
+    from bench.config import Anova
+    from bench.places import ask
+
+    assert isinstance(factors, Anova)
+    found = ask(base, factors.inputs, factors.outputs, factors.sizes, factors.widths)
+    rows = [[w.source, w.target, str(w.width), f"{w.scalars:,}"] for w in found.ways]
+    print_table(["input", "output", "width", "scalars"], rows)
+    for name, why in found.refused.items():
+        say(f"{name}: {why}")
+
+
+def _report(folder: Path) -> None:
+    from bench.report import anova as pages
+
+    for path in pages.write(folder):
+        if path.suffix in (".md", ".json"):
+            print(path)
+    print(folder / "figures")
+
+
+def _probe(folder: Path) -> None:
+    """In a process of its own, since this one stays without torch."""
+    import subprocess
+    import sys
+
+    if not (folder / "design.json").is_file():
+        raise LitmusError(f"{folder} holds no study (no design.json): litmus anova makes one")
+    if subprocess.run([sys.executable, "-m", "bench.probe", str(folder)]).returncode:
+        raise LitmusError("the probe did not end well: what it said stands above; the same command goes on")
+
+
+def _publish(folder: Path) -> None:
+    """Put the study's winner beside the method, where `adapter` reads its defaults."""
+    from importlib.util import find_spec
+
+    from bench.record import write_bytes
+    from bench.report.anova import published
+
+    table = published(folder)
+    spec = find_spec("methods")
+    places = list((spec.submodule_search_locations if spec else None) or [])
+    if not places:
+        raise LitmusError("the package `methods` is not installed: pip install -e . in the clone")
+    path = Path(places[0]) / "adapter_winner.json"
+    write_bytes(path, json.dumps(table, indent=1, ensure_ascii=False).encode() + b"\n")
+    told = ", ".join(f"{key}={value}" for key, value in table["hyper"].items())
+    print(path)
+    say(f"adapter is now adapter[{told}]; adapter[paper] is the published one. Records of the old default keep their")
+    say("numbers under their own settings; boards that list `adapter` have its cells to run again")

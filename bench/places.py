@@ -1,0 +1,159 @@
+"""Which ways an adapter can go in a base, and the widths that give all of them one size; found out in another process.
+
+`ask(base, ...)` starts `python -m bench.places`, so that the runner's parent stays without torch (as bench.catalogue).
+A published architecture (litmus params lists them) is looked at in shapes alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from bench.config import LitmusError
+
+PUBLISHED = ("attn2o", "ffni")  # the pair whose count at each width is the size that the others are brought to
+# Widths of the authors' configurations (Xiang-cd/unet-finetune at e87962c); every other pair has 60 there.
+RELEASED = {("resi", "resi"): 6, ("resi", "reso"): 7, ("reso", "reso"): 9}
+RELEASED_WIDTH = 60
+_MARK = "litmus-places:"
+
+
+@dataclass(frozen=True)
+class Way:
+    """One legal pair in a base at one level of the factor width (`size`): the bottleneck it gets, and its scalars."""
+
+    source: str
+    target: str
+    size: int
+    width: int
+    scalars: int
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        return self.source, self.target
+
+
+@dataclass(frozen=True)
+class Places:
+    """`ways` by pair and size; `refused` says why a pair has no place in the base, by `source -> target`."""
+
+    base: str
+    ways: tuple[Way, ...]
+    refused: dict[str, str]
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        return list(dict.fromkeys(way.pair for way in self.ways))
+
+
+def ask(base: str, inputs: Sequence[str], outputs: Sequence[str], sizes: str, widths: Sequence[int]) -> Places:
+    """`find` in a process of its own. LitmusError for an unknown base, position or rule."""
+    request = {"base": base, "inputs": inputs, "outputs": outputs, "sizes": sizes, "widths": widths}
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.places"], input=json.dumps(request), capture_output=True, text=True
+    )
+    lines = [line for line in done.stdout.splitlines() if line.startswith(_MARK)]
+    if not lines:
+        last = (done.stderr.strip() or "no output").splitlines()[-1]
+        raise LitmusError(f"cannot look at the positions of {base}: {last}")
+    answer = json.loads(lines[-1].removeprefix(_MARK))
+    if "error" in answer:
+        raise LitmusError(answer["error"])
+    return Places(base, tuple(Way(**way) for way in answer["ways"]), answer["refused"])
+
+
+def find(base: str, inputs: Sequence[str], outputs: Sequence[str], sizes: str, widths: Sequence[int]) -> Places:
+    """Every legal pair of `inputs` x `outputs` (empty: all) that `base` has, with its width at each of `widths`.
+
+    What the user named and the base lacks is an error; what it lacks among all is said in `refused`.
+    """
+    from bench.bases import load_base
+    from bench.bases.architectures import ARCHITECTURES, shape
+
+    net = shape(base) if base in ARCHITECTURES else load_base(base).net
+    return look(base, net, inputs, outputs, sizes, widths)
+
+
+def look(
+    base: str, net: Any, inputs: Sequence[str], outputs: Sequence[str], sizes: str, widths: Sequence[int]
+) -> Places:
+    """`find` on a network that is loaded already (the meta device will do)."""
+    from bench.config import nearest
+    from bench.sites import PAIRS, POSITIONS, sites
+
+    for position in (*inputs, *outputs):
+        if position not in POSITIONS:
+            raise LitmusError(nearest(position, POSITIONS, "position"))
+    refused: dict[str, str] = {}
+    kinds = " and ".join(sorted({type(m).__name__ for kind in ("block", "resblock") for m in _found(net, kind)}))
+    there = {p for p in POSITIONS if sites(net, p, optional=True)}
+    joint = {"attn1o", "attn2o"} <= there and "attn2i" not in there  # one attention: both names mean its output
+    for position in dict.fromkeys((*inputs, *outputs)):
+        if position not in there:
+            raise LitmusError(f"{base} has no {position} (its blocks are {kinds or 'unknown here'}): leave it out")
+    ways: list[Way] = []
+    for pair in PAIRS:
+        source, target = pair
+        if (inputs and source not in inputs) or (outputs and target not in outputs):
+            continue
+        name = f"{source} -> {target}"
+        if gone := [p for p in dict.fromkeys(pair) if p not in there]:
+            refused[name] = f"no {' and no '.join(gone)} in {kinds or 'its blocks'}"
+        elif joint and source == "attn1o" and not inputs:
+            refused[name] = f"the same tensor as attn2o in {kinds}: it would be counted twice"
+        else:
+            try:
+                ways += [_way(net, pair, size, sizes) for size in widths]
+            except LitmusError as error:
+                refused[name] = str(error)
+    if not ways:
+        reasons = "; ".join(f"{name}: {why}" for name, why in refused.items()) or "no pair is legal"
+        raise LitmusError(f"{base} has none of the ways asked for ({reasons}): choose other inputs and outputs")
+    return Places(base, tuple(ways), refused)
+
+
+def _found(net: Any, kind: str) -> list[Any]:
+    from bench.sites import sites
+
+    return list(sites(net, kind, optional=True).values())
+
+
+def _way(net: Any, pair: tuple[str, str], size: int, sizes: str) -> Way:
+    """The width of `pair` at the level `size`, by the rule `sizes` (bench.config.Anova)."""
+    from bench.method import fit_budget, make
+
+    def adapter(at: tuple[str, str], width: int) -> Any:
+        return make("adapter", source=at[0], target=at[1], width=width)
+
+    if sizes == "equal":
+        try:
+            wanted = adapter(PUBLISHED, size).count(net)
+        except LitmusError:  # a base without the published pair: its own count at this width is the size
+            wanted = adapter(pair, size).count(net)
+        method: Any = fit_budget(adapter(pair, size), net, wanted)
+    elif sizes == "released":
+        method = adapter(pair, max(1, round(size * RELEASED.get(pair, RELEASED_WIDTH) / RELEASED_WIDTH)))
+    else:
+        method = adapter(pair, size)
+    return Way(*pair, size=size, width=method.width, scalars=method.count(net))
+
+
+def _main() -> None:
+    out = os.dup(1)
+    os.dup2(2, 1)  # a library that prints must not end up in the answer
+    try:
+        found = find(**json.loads(sys.stdin.read()))
+        answer: dict[str, Any] = {"ways": [asdict(way) for way in found.ways], "refused": found.refused}
+    except LitmusError as error:
+        answer = {"error": str(error)}
+    with os.fdopen(out, "w") as file:
+        file.write(_MARK + json.dumps(answer) + "\n")
+
+
+if __name__ == "__main__":
+    _main()

@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from bench.version import VERSION as __version__
+
 if TYPE_CHECKING:
     from bench.checks import check_method
     from bench.config import LitmusError, Protocol, load_protocol
@@ -15,7 +17,6 @@ if TYPE_CHECKING:
     from bench.record import Record
     from bench.record import read_board as load_records
 
-__version__ = "0.1.0"
 __litmus__ = True  # bench.__main__ looks for it: other projects have a package called bench too
 
 __all__ = [

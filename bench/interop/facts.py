@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-import bench
 from bench.config import LitmusError
 from bench.record import finite
+from bench.version import VERSION
 
 if TYPE_CHECKING:
     from bench.bases import Base
@@ -64,7 +64,7 @@ def of_run(record: Record, base: Base, task: Task) -> Facts:
     run = record.run
     return Facts(
         kind="litmus",
-        made_by=f"peft-litmus {bench.__version__}",
+        made_by=f"peft-litmus {VERSION}",
         key=record.key,
         method=run.method,
         source=run.source,

@@ -26,6 +26,7 @@ LAYER = {
             "bench.method",
             "bench.rng",
             "bench.sites",
+            "bench.version",
         ],
         0,
     ),

@@ -25,6 +25,7 @@ __all__ = [
     "Network",
     "Protocol",
     "Record",
+    "__version__",
     "check_method",
     "load_protocol",
     "load_records",

@@ -143,8 +143,7 @@ def locate(spec: Spec) -> Source:
         raise LitmusError(f"{spec.where} is a {pipeline}, which is not known here: {', '.join(classes)} are")
     family = known[1]
     index = {name: (x[0], x[1]) for name in family.parts if isinstance(x := table.get(name), list) and x[0] and x[1]}
-    needed = [name for name in (family.denoiser, "vae", "scheduler") if name not in index]
-    if missing := needed + [name for name in index if not (folder / name).is_dir()]:
+    if missing := [name for name in family.parts if name not in index or not (folder / name).is_dir()]:
         raise LitmusError(f"{spec.where} is incomplete (no {', '.join(missing)}): fetch or save it again")
     resolution = spec.resolution or _resolution(folder, family)
     if any(side % family.multiple for side in resolution):

@@ -18,6 +18,7 @@ import torch
 
 from bench import tasks
 from bench.bases import load_base
+from bench.bases.spec import is_spec
 from bench.block import base_pictures, block, class_pictures
 from bench.calibration import calibration
 from bench.config import PSEUDO, LitmusError
@@ -69,6 +70,10 @@ def execute(key: str, run: Run, folder: Path, report: Report) -> Record:
         if not out_of_memory(error):
             raise
         record.status, record.error = "oom", str(error).splitlines()[0]
+        if is_spec(run.base):
+            record.error += (
+                " (less: --batch 1, --checkpointing, --resolution 512, --optimizer adamw8bit, --quantise nf4)"
+            )
     record.cost.seconds_total = time.perf_counter() - clock
     record.cost.bytes_process = bytes_process()
     record.provenance = provenance(started)

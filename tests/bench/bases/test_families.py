@@ -224,8 +224,9 @@ def test_a_merged_denoiser_goes_back_into_its_pipeline(base_of, tmp_path):
         pipeline(load_base("toy"))
 
 
-def test_half_precision_holds_frozen_weights_in_half(tiny_base, litmus_home):
-    base = load_base(f"{tiny_base('flux1-schnell')}?resolution=64")
+@pytest.mark.parametrize("name", ["sd21", "sdxl", "sd35", "pixart", "flux1", "flux2-klein"])
+def test_half_precision_holds_frozen_weights_in_half(tiny_base, litmus_home, name):
+    base = load_base(f"{tiny_base(name)}?resolution=64")
     assert base.compute == "bf16"
     assert {p.dtype for p in base.net.parameters()} == {torch.bfloat16}
     assert {p.dtype for p in base.vae.parameters()} == {torch.float32}

@@ -47,8 +47,10 @@ class Source:
 
     def text_pipeline(self) -> Any:
         """The pipeline of diffusers with its text side alone, in the base's dtype, on the CPU."""
-        nothing = {name: None for name in self.settings() if name not in self.family.encoders + self.family.tokenizers}
-        return self.load_pipeline(nothing)
+        kept = self.family.encoders + self.family.tokenizers
+        return self.load_pipeline(
+            {x: None for x, at in self.settings().items() if isinstance(at, list) and x not in kept}
+        )
 
     def load_pipeline(self, components: dict[str, Any]) -> Any:
         """The pipeline with `components` in place of the folder's own, which come in the base's dtype."""

@@ -20,6 +20,7 @@ from bench.denoisers import Context
 from bench.sampler import Sampling, noise_for, sample_latents
 
 PROMPTS = ["a dog", "a red car on the beach"]
+QUIET = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # numpy's, of diffusers
 FREE = ("sd15", "sd21", "sdxl", "sd35", "pixart", "flux2-klein")
 
 
@@ -47,6 +48,7 @@ def packed(name: str, noise: torch.Tensor) -> torch.Tensor:
     return F.pixel_unshuffle(noise, 2) if name.startswith("flux2") else noise
 
 
+@QUIET
 @pytest.mark.parametrize("name", TINY)
 def test_it_draws_what_its_own_pipeline_draws(base_of, name):
     """The whole way, text included, with the same noise, against the pipeline that diffusers loads from the folder.
@@ -67,13 +69,13 @@ def test_it_draws_what_its_own_pipeline_draws(base_of, name):
         more["guidance_scale"] = 1.0
     noise = noise_for(base, 2, "test")
     options: dict[str, Any] = {"guidance_scale": 4.0, "height": 64, "width": 64, "num_inference_steps": 4} | more
-    theirs = pipe(PROMPTS, latents=packed(name, noise.clone()), output_type="pt", **options).images
+    theirs = pipe(prompt=PROMPTS, latents=packed(name, noise.clone()), output_type="pt", **options).images
     latents = sample_latents(base, PROMPTS, noise, Sampling(steps=4))
     torch.testing.assert_close(base.decode(latents), theirs.float(), atol=2e-3, rtol=1e-3)
     assert latents.std() > 0.1
     other = sample_latents(base, PROMPTS, noise, Sampling(steps=4, guidance=1.5))
     assert other.allclose(latents) == (base.guides == "none")
-    assert base.guides == ("free" if name in FREE else "told" if name == "flux1" else "none")
+    assert base.guides == ("free" if name in FREE else "told" if name in ("flux1", "flux2-dev") else "none")
 
 
 @pytest.mark.parametrize("name", TINY)
@@ -135,7 +137,7 @@ def test_shifts_of_training_are_those_of_sampling(base_of):
 def test_a_family_is_known_by_its_pipeline():
     assert {name: found[0] for name in TINY if (found := family_of(TINY[name][0]))} == {
         "sd15": "sd", "sd21": "sd", "sdxl": "sdxl", "sd35": "sd3", "pixart": "pixart", "flux1": "flux",
-        "flux1-schnell": "flux", "flux2-klein": "flux2", "flux2-klein-distilled": "flux2",
+        "flux1-schnell": "flux", "flux2-dev": "flux2", "flux2-klein": "flux2", "flux2-klein-distilled": "flux2",
     }  # fmt: skip
     assert family_of("WuerstchenCombinedPipeline") is None
     import diffusers
@@ -233,6 +235,7 @@ def test_half_precision_holds_frozen_weights_in_half(tiny_base, litmus_home, nam
     assert sample_latents(base, ["a dog"], noise_for(base, 1, "x"), Sampling(1)).isfinite().all()
 
 
+@QUIET
 def test_pictures_need_not_be_square(tiny_base, litmus_home):
     base = load_base(f"{tiny_base('sdxl')}?dtype=fp32&resolution=96x64")
     assert base.resolution == (64, 96)

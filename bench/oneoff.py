@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from bench.bases import BASES
 from bench.bases.spec import is_spec, parse, with_options
 from bench.config import LitmusError, Protocol, make_protocol
 from bench.record import Record
@@ -57,7 +58,7 @@ def protocol(
     def given(**options: Any) -> dict[str, Any]:
         return {key: value for key, value in options.items() if value is not None}
 
-    if base is not None and is_spec(base):
+    if base is not None and base not in BASES and is_spec(base):
         base = str(parse(with_options(base, dtype=dtype, resolution=resolution, quantise=quantise)))
         dtype, workers, timeout = parse(base).dtype, workers or 1, timeout or TIMEOUT
     elif given(resolution=resolution, quantise=quantise):

@@ -165,6 +165,7 @@ def _tuned(
     pictures = sum(len(x.flatten(0, 1)) for x in (drawn.cell, drawn.prior, drawn.drift) if x is not None)
     cost.images_per_second = pictures / cost.seconds_sample
     report("measuring the cost", 0, 0, None)
+    del tuned  # the measure makes copies of its own
     both = 2 if run.objective in NEEDS_CLASSES else 1  # a class picture beside each picture of the concept
     try:
         costs = method_costs(base.working(), method, train.batch * both)

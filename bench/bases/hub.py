@@ -10,7 +10,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from bench.bases.source import Source, import_warnings, locate
+from bench.bases.source import Source, hush, locate
 from bench.bases.spec import Spec, parse
 from bench.config import LitmusError
 
@@ -55,7 +55,7 @@ def load(text: str) -> Base:
 
     source = locate(parse(text))
     spec, family, device = source.spec, source.family, working_device()
-    import_warnings()
+    hush()
     denoiser = source.component(family.denoiser, **_quantised(spec, device))
     vae = source.component("vae", _float32())  # SDXL's overflows in half precision, and none is large
     vae.to(device)

@@ -56,7 +56,7 @@ class Source:
         """The pipeline with `components` in place of the folder's own, which come in the base's dtype."""
         import diffusers
 
-        import_warnings()
+        hush()
         cls: Any = getattr(diffusers, self.pipeline)
         components = {name: None for name in ASIDE if name in self.settings()} | components
         word = dtype_word("diffusers")
@@ -117,7 +117,7 @@ def read_index(folder: Path) -> dict[str, Any]:
         raise LitmusError(f"cannot read {file}: {error}") from None
 
 
-def import_warnings() -> None:
+def hush() -> None:
     """Let diffusers and transformers speak of errors only, without progress bars for every component."""
     import diffusers
     import transformers

@@ -43,6 +43,7 @@ TOKENS = {
 LATENT = 8  # pixels of one latent's side; the pocket base has POCKET
 POCKET = 4
 RESOLUTION = {"pocket": 64}
+SOLID = 100_000_000  # scalars that a method which cannot start from shapes is given as zeros
 FITS, WITH, NOT = "fits", "fits with checkpointing", "does not fit"
 RESERVE = 1.0  # GiB of a card that tensors cannot have: context, workspaces, rounding and gaps of the allocator
 
@@ -132,7 +133,9 @@ def row(base: str, method: Method, setting: Setting) -> Row:
     name = spec_of(method)
     try:
         with hollow(setting.attention == "fused"):
-            net = tuned(_frozen(base, setting.dtype), method)
+            frozen = _frozen(base, setting.dtype)
+            _refuse(method, frozen)
+            net = tuned(frozen, method)
             if setting.dtype != "fp32":
                 with torch.device("cpu"):
                     real = tuned(_example(base, setting.dtype), method)
@@ -148,6 +151,18 @@ def row(base: str, method: Method, setting: Setting) -> Row:
     scalars, whole = sum(p.numel() for p in trained), ARCHITECTURES[base].scalars or _scalars(base)
     stored = sum(p.numel() * p.element_size() for p in trained)
     return Row(base, name, scalars, scalars / whole, stored, *steps, verdict(*steps, setting))
+
+
+def _refuse(method: Method, net: Network) -> None:
+    """Raise LitmusError where peft would have to decompose more zeros than anybody waits for."""
+    if not getattr(method, "solid", False):
+        return
+    layers: Any = method
+    scalars = sum(layer.weight.numel() for layer in layers.layers(net).values())
+    if scalars > SOLID:
+        raise LitmusError(
+            f"peft starts from the numbers of the weights, {scalars / 1e6:,.0f} million here: not counted"
+        )
 
 
 def tuned(net: Network, method: Method) -> Network:
@@ -180,7 +195,8 @@ def tokens(base: str) -> int:
 
 
 def verdict(plain: Step | None, checkpointed: Step | None, setting: Setting) -> str:
-    """FITS, WITH or NOT: whether peak and reserve go into the card's memory."""
+    """SOLID = 100_000_000  # scalars that a method which cannot start from shapes is given as zeros
+    FITS, WITH or NOT: whether peak and reserve go into the card's memory."""
     for step, word in ((plain, FITS), (checkpointed, WITH)):
         if step and step.peak + setting.reserve * GIB <= setting.vram * GIB:
             return word

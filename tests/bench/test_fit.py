@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -152,6 +153,12 @@ def test_a_method_that_reads_numbers_says_so_and_stops_nobody(monkeypatch):
     assert (one.scalars, two.note) == (None, "")
     with pytest.raises(LitmusError, match="unknown method"):
         list(rows(["raeder"], ["pocket"]))
+
+
+def test_a_method_that_must_have_numbers_is_given_a_few_and_not_many():
+    found = row("sd35-medium", make("shira"), Setting())
+    assert re.fullmatch(r"peft starts from the numbers of the weights, [\d,]+ million here: not counted", found.note)
+    assert row("pocket", make("shira"), Setting()).note == ""
 
 
 def test_tables(counted):

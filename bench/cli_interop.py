@@ -48,6 +48,10 @@ def _named(file: Path) -> str:
     from bench.interop.peft_files import places
 
     kind, path = files.locate(file)
+    if file.suffix == ".json":
+        from bench.record import read
+
+        return read(file).run.base  # with its path, which the adapter's own header leaves out
     head = files.metadata(places(path)[0] / files.PEFT_NAME if kind == "peft" else path)
     return (known.base if (known := facts.read(head, path)) else "") or "pocket"
 

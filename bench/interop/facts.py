@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -74,10 +75,10 @@ def of_run(record: Record, base: Base, task: Task) -> Facts:
         objective=run.objective,
         train=run.train.model_dump() if run.train else {},
         seed=run.seed,
-        base=run.base,
+        base=_nameless(run.base),
         base_digest=base.digest,
         base_licence=base.licence or UNKNOWN,
-        task=run.task,
+        task=task.name if run.task.startswith("folder:") else run.task,
         task_digest=run.task_digest,
         class_word=task.class_word,
         trigger=task.identifier,
@@ -86,6 +87,12 @@ def of_run(record: Record, base: Base, task: Task) -> Facts:
         data_licence=getattr(task, "licence", "") or DATA_LICENCES.get(run.task.partition("/")[0], UNKNOWN),
         versions=record.provenance.versions,
     )
+
+
+def _nameless(base: str) -> str:
+    """A base in a folder by the folder's name alone: a file that is handed on need not tell where it lay."""
+    where, mark, options = base.partition("?")
+    return Path(where).name + mark + options if Path(where).is_dir() else base
 
 
 def header(facts: Facts, **more: str) -> dict[str, str]:

@@ -32,7 +32,7 @@ def pipeline():
     from bench.bases.pocket import FOLDER
 
     diffusers = importlib.import_module("diffusers")
-    pipe = diffusers.StableDiffusionPipeline.from_pretrained(FOLDER, torch_dtype=torch.float32)
+    pipe = diffusers.StableDiffusionPipeline.from_pretrained(FOLDER)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 

@@ -30,7 +30,7 @@ def test_the_merged_pipeline_is_the_tuned_base(sd15, trained, kept, answer, tmp_
     wanted = answer(tuned.net)
     assert (wanted - answer(sd15.net)).abs().max() > 1e-4
     diffusers = importlib.import_module("diffusers")
-    pipe = diffusers.DiffusionPipeline.from_pretrained(str(out), torch_dtype=torch.float32)
+    pipe = diffusers.DiffusionPipeline.from_pretrained(str(out))
     torch.testing.assert_close(answer(Network(pipe.unet)), wanted, atol=2e-5, rtol=1e-4)
     again = load_base(f"{out}?dtype=fp32")
     torch.testing.assert_close(answer(again.net), wanted, atol=2e-5, rtol=1e-4)
@@ -67,6 +67,6 @@ def test_the_pocket_base_is_merged_into_its_own_pipeline(trained, kept, answer, 
     tuned, method = trained(pocket, "lora")
     out = pipelines.merge(put(pocket, kept(pocket, tuned, method)), tmp_path / "out", "fp16")
     diffusers = importlib.import_module("diffusers")
-    pipe = diffusers.StableDiffusionPipeline.from_pretrained(str(out), torch_dtype=torch.float32)
+    pipe = diffusers.StableDiffusionPipeline.from_pretrained(str(out))
     wanted = answer(tuned.net)
     assert (answer(Network(pipe.unet)) - wanted).abs().max() < 0.02 * wanted.abs().max()  # fp16 on the disk

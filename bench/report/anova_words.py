@@ -94,6 +94,12 @@ def best(a: Answer) -> str:
     found = a.means["pair"]
     half = dict(zip([lv[0] for lv in found.levels], found.half(), strict=True))
     top = order[0]
+    if not found.df:
+        place = f" The published pair {PAIR} comes {order.index(PAIR) + 1}. of {len(order)}." if PAIR in order else ""
+        return (
+            f"The highest {a.column} has **{top}** ({number(found.value(top), 3)}).{place} Each pair was run once, so "
+            "no two of them can be told apart by a test: `litmus anova` repeats them."
+        )
     text = [
         f"The highest mean {a.column} has **{top}** ({number(found.value(top), 3)} ± {number(float(half[top]), 3)}); "
         f"Tukey's test at 5 % cannot tell {len(tied) - 1} other pairs from it"

@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -51,8 +54,9 @@ def effect(term: str, ss: float, df: int, ss_error: float, df_error: int) -> Eff
     from scipy.stats import f as law
 
     within = ss_error / df_error
-    f = (ss / df) / within if within > 0 else math.inf
-    eta = ss / (ss + ss_error) if ss + ss_error > 0 else 0.0
+    exact = ss_error <= 1e-12 * (ss + ss_error)  # what rounding leaves over is no error
+    f = math.inf if exact else (ss / df) / within
+    eta = 1.0 if exact else ss / (ss + ss_error)
     omega = max(0.0, df * (f - 1) / (df * (f - 1) + df + df_error + 1)) if math.isfinite(f) else 1.0
     return Effect(term, df, df_error, ss, f, float(law.sf(f, df, df_error)), eta, omega, *shares(f, df, df_error))
 
@@ -166,15 +170,21 @@ class Model:
     """A linear model of `column` on `terms` by least squares, on a frame with a column per factor."""
 
     def __init__(self, frame: Frame, column: str, terms: Iterable[Term]):
-        import statsmodels.api as sm
-
         self.frame, self.column, self.terms = frame, column, list(dict.fromkeys(terms))
         self.levels = {f: list(dict.fromkeys(frame[f].tolist())) for term in self.terms for f in term}
         self.y = frame[column].to_numpy(float)
         self.blocks = {term: self._columns(frame, term) for term in self.terms}
         self.x = self._matrix(self.terms)
-        self.fit = sm.OLS(self.y, self.x).fit()
         self.df_error, self.ss_error = self.free(self.terms)
+
+    @cached_property
+    def fit(self) -> Any:
+        """statsmodels' fit by the pseudo-inverse: what can be estimated is the same whatever else cannot."""
+        import statsmodels.api as sm
+
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The design matrix is rank-deficient")
+            return sm.OLS(self.y, self.x).fit()
 
     def _columns(self, frame: Frame, term: Term) -> np.ndarray:
         """The columns of a term for the rows of any frame, in the coding of the model's own levels."""

@@ -110,11 +110,16 @@ def answer(grid: Grid, column: str = "headline", kind: str = "all", light: bool 
     found, dropped = terms(grid, frame)
     model = Model(frame, column, found)
     several = [f for f in FACTORS if frame[f].nunique() > 1]
-    means = {"pair": model.means(("pair",), whole)} if "source" in several or "target" in several else {}
-    means |= {f: model.means((f,), whole) for f in several}
+    # Means come from blocks, pairs and main effects, which any prefix of the design can estimate; interactions count
+    # as error there, so that the intervals are on the safe side.
+    lean: list[Term] = [t for t in found if len(t) == 1]
+    lean += [("source", "target")] if {"source", "target"} <= set(several) else []
+    plain = Model(frame, column, lean)
+    means = {"pair": plain.means(("pair",), whole)} if "source" in several or "target" in several else {}
+    means |= {f: plain.means((f,), whole) for f in several}
     for term in found:
         if len(term) == 2 and term[0] in ("source", "kind", "activation") and term != ("source", "target"):
-            means[":".join(term)] = model.means(term, whole)
+            means[":".join(term)] = Model(frame, column, [*lean, term]).means(term, whole)
     heat = {}
     if "pair" in means:
         for (name,), value in zip(means["pair"].levels, means["pair"].values, strict=True):

@@ -154,3 +154,58 @@ def small_disk(tmp_path):
         pytest.skip("mounting a small file system is not permitted here")
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.fixture(scope="session")
+def simulated():
+    """A function: simulated(effect) -> (records, design) of a study whose headline is effect(cell) plus noise.
+
+    In every block the base is at 0 and truth at 1, and all follow their prompts, so that headline = what was planted.
+    """
+    from bench.config import Anova, Sample, Train
+    from bench.design import aliases, cells
+    from bench.plan import key
+    from bench.record import Cost, Machine, Provenance, Record, Run
+    from bench.rng import numpy_rng
+    from bench.study.anova_paper import SIMILARITY
+
+    def study(effect, noise=0.03, n=8, pairs=tuple(SIMILARITY), seeds=(0, 1), tasks=None, name="sim", **factors):
+        tasks = tasks or ("pocket/subject-a", "pocket/style-b", "pocket/subject-c", "pocket/style-d")
+        factors = {"activations": ("relu", "identity"), "scales": (1.0, 4.0)} | factors
+        blocks = [("pocket", task, seed) for seed in seeds for task in tasks]
+        random, records, told = numpy_rng("simulated", name), [], {}
+
+        def record(method, task, seed, value, **more):
+            kind = "style" if "style" in task else "identity"
+            trained = method == "adapter"
+            run = Run(
+                protocol=1, code="1", method=method, spec=method, objective="plain" if trained else "", base="pocket",
+                base_digest="b", task=task, task_digest="d", seed=seed, train=Train() if trained else None,
+                sample=Sample(), extractors="e", extractors_digest="e", **more,
+            )  # fmt: skip
+            scores = {kind: value, "text": 1.0, "drift": 0.1 + 0.1 * value}
+            if method == "truth":
+                scores["text_mismatch"] = 0.0
+            about = Provenance(machine=Machine(cpu="m", workers=2), finished="1")
+            return Record(
+                key=key(run), run=run, status="ok", scores=scores, provenance=about, cost=Cost(seconds_total=25)
+            )
+
+        for _, task, seed in blocks:
+            records += [record("base", task, seed, 0.0), record("truth", task, seed, 1.0)]
+        for cell in cells(Anova(**factors), list(pairs), blocks, n):
+            hyper = {k: getattr(cell, k) for k in ("source", "target", "activation", "scale", "init")} | {"width": 32}
+            value = effect(cell) + noise * random.normal()
+            made = record("adapter", cell.task, cell.seed, value, lr=cell.lr, hyper=hyper)
+            told[made.key] = cell
+            records.append(made)
+        ways = [{"source": s, "target": t, "size": 32, "width": 32, "scalars": 1000} for s, t in pairs]
+        design = {
+            "format": 1, "study": "0123456789abcdef", "name": name, "grid": 640, "replicates": [n, 32],
+            "factors": {"sizes": "equal"}, "sizes": {"pocket": ways}, "refused": {"pocket": {}},
+            "aliases": aliases(list(told.values())), "efficiency": [1.0, 1.0],
+            "cells": {k: vars(cell) for k, cell in told.items()},
+        }  # fmt: skip
+        return records, design
+
+    return study

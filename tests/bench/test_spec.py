@@ -23,6 +23,8 @@ from bench.spec import label, parse_spec
         ("x[lr=1e-4,n=-3]", "x", {"lr": 1e-4, "n": -3}),
         ('x[a="8",b="p, q]",c=""]', "x", {"a": "8", "b": "p, q]", "c": ""}),
         ("lora[targets=attn+ff]", "lora", {"targets": "attn+ff"}),
+        ("adapter[paper]", "adapter", {"preset": "paper"}),
+        ("adapter[ paper , width=8]", "adapter", {"preset": "paper", "width": 8}),
     ],
 )
 def test_parse(spec, name, hyper):
@@ -36,7 +38,7 @@ def test_parse(spec, name, hyper):
         "",
         "lora[rank=8",
         "lora[8]",
-        "lora[rank]",
+        "lora[rank,8]",
         "lora[rank=]",
         "lora[rank=8 alpha]x",
         "lora[=8]",
@@ -69,6 +71,11 @@ def test_label_is_the_inverse(name, hyper):
 def test_plain_values_read_as_people_write_them():
     assert label("lora", {"rank": 8, "alpha": None}) == "lora[rank=8,alpha=none]"
     assert label("adapter", {"source": "attn2o", "scale": 0.5, "x": True}) == "adapter[source=attn2o,scale=0.5,x=true]"
+
+
+def test_a_preset_is_a_word_alone():
+    assert label(*parse_spec("adapter[paper,width=8]")) == "adapter[paper,width=8]"
+    assert label("adapter", {"preset": "paper"}) == "adapter[paper]"
 
 
 def test_without_torch():

@@ -243,6 +243,6 @@ def _scalars(base: str) -> int:
 def gigabytes(text: str) -> float:
     """Memory as people write it, in GiB: "12", "12GB", "12 GiB", "11264MB". Cards are sold in GB and hold GiB."""
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:([GM])i?B?)?\s*", text, re.IGNORECASE)
-    if not found or float(found[1]) <= 0:
+    if not found:
         raise LitmusError(f"cannot read the memory {text!r}: write 12GB or 11264MB")
     return float(found[1]) / (1024 if (found[2] or "G").upper() == "M" else 1)

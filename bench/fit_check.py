@@ -23,7 +23,7 @@ from bench.fit import DTYPES, batch, chosen, tuned
 from bench.method import Method, Network
 from bench.params import spec_of
 
-METHODS = ("full", "lora", "bias", "norm", "adapter", "difffit", "dora", "svdiff")
+METHODS = ("full", "lora", "bias", "adapter", "svdiff")
 SIDE = 32  # latents
 
 

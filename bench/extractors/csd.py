@@ -58,10 +58,12 @@ def _tensors(file: Path) -> dict[str, Tensor]:
 
         return load_file(file)
     import argparse
+    import importlib
 
     import numpy as np
     import torch
-    from numpy._core import multiarray
+
+    multiarray = importlib.import_module("numpy._core.multiarray")
 
     # What a training checkpoint holds beside tensors: its options, and numpy's scalars, under their old name too.
     allowed = [argparse.Namespace, np.dtype, np.dtypes.Float64DType, np.dtypes.Int64DType, multiarray.scalar]

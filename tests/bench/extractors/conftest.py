@@ -7,6 +7,7 @@ import json
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ def openclip(folder: Path) -> Path:
     import torch
     from safetensors.torch import save_file
 
-    config = {
+    config: dict[str, Any] = {
         "embed_dim": 16,
         "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},
         "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
@@ -37,7 +38,7 @@ def timm(folder: Path) -> Path:
     import torch
 
     torch.manual_seed(1)
-    sizes = {"img_size": 32, "embed_dim": 32, "depth": 1, "num_heads": 2}
+    sizes: dict[str, Any] = {"img_size": 32, "embed_dim": 32, "depth": 1, "num_heads": 2}
     net = timm.create_model("vit_tiny_patch16_224", pretrained=False, **sizes)
     config = {"input_size": (3, 32, 32), "mean": MEAN, "std": STD, "interpolation": "bicubic", "crop_pct": 0.8}
     timm.models.save_for_hf(net, str(folder), model_args=sizes, safe_serialization=True, data_config=config)
@@ -51,7 +52,7 @@ def dinov2(folder: Path) -> Path:
     torch.manual_seed(2)
     config = Dinov2Config(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, image_size=28, patch_size=14)
     Dinov2Model(config).save_pretrained(folder)
-    cut = {"size": {"shortest_edge": 32}, "crop_size": {"height": 28, "width": 28}}
+    cut: dict[str, Any] = {"size": {"shortest_edge": 32}, "crop_size": {"height": 28, "width": 28}}
     BitImageProcessor(**cut, image_mean=MEAN, image_std=STD, resample=3).save_pretrained(folder)
     return folder
 

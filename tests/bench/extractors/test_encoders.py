@@ -6,6 +6,7 @@ import shutil
 import sys
 import types
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,16 +32,18 @@ def path_of(spec: str) -> str:
 def their_openclip(spec: str, photo: Path):
     import open_clip
 
-    net, _, prepare = open_clip.create_model_and_transforms(f"local-dir:{path_of(spec)}")
-    x = prepare(Image.open(photo))[None]  # type: ignore[operator, index]
+    made: Any = open_clip.create_model_and_transforms(f"local-dir:{path_of(spec)}")
+    net, _, prepare = made
+    x = prepare(Image.open(photo))[None]
     return x, net.eval().encode_image(x)
 
 
 def their_timm(spec: str, photo: Path):
     import timm
+    from timm.data import create_transform, resolve_model_data_config
 
     net = timm.create_model(f"local-dir:{path_of(spec)}", pretrained=True, num_classes=0).eval()
-    prepare = timm.data.create_transform(**timm.data.resolve_model_data_config(net), is_training=False)
+    prepare: Any = create_transform(**resolve_model_data_config(net), is_training=False)
     x = prepare(Image.open(photo))[None]
     return x, net(x)
 
@@ -219,11 +222,12 @@ def test_the_digest_is_the_weights_and_the_preprocessing(saved, tmp_path):
 
 def test_the_weights_hash_knows_values_not_names():
     torch.manual_seed(0)
-    one, two = torch.nn.Linear(3, 2), torch.nn.Sequential(torch.nn.Linear(3, 2))
+    one, inner = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
+    two = torch.nn.Sequential(inner)
     two.load_state_dict({f"0.{k}": v for k, v in one.state_dict().items()})
     assert hash_weights(one) == hash_weights(two)
     with torch.no_grad():
-        two[0].bias[0] += 1e-6
+        inner.bias[0] += 1e-6
     assert hash_weights(one) != hash_weights(two)
 
 

@@ -24,10 +24,11 @@ from bench.sites import sites
 END = "<!-- Written by `litmus methods --write docs/methods.md` up to here; what follows is kept. -->"
 GALLERY = """## What they learn
 
-Each method at the learning rate that a search on a tuning task gave it, on one subject and one style that no rate was
-chosen on, with one seed. Scores are normalised: concept 0 is the frozen base and 1 is truth; follows 0 is the text
-score of a wrong prompt and 1 is truth's. Pictures: prompts of the subject, then of the style, with the same noise in
-each line. One seed and two tasks rank nobody: that is what boards with intervals are for.
+Each method at the learning rate that one search gave it (`litmus sweep zoo-tuning`), on the subject which that search
+used, so that its scores there are a little optimistic, and on a style that no rate was chosen on; one seed. Scores are
+normalised: concept 0 is the frozen base and 1 is truth; follows 0 is the text score of a wrong prompt and 1 is truth's.
+Pictures: prompts of the subject, then of the style, with the same noise in each line. One seed and two tasks rank
+nobody: that is what boards with intervals are for.
 """
 GALLERY_END = (
     "<!-- Written by `litmus methods --write docs/methods.md --board zoo` up to here; what follows is kept. -->"

@@ -48,6 +48,7 @@ def do(run, tmp_path):
     return running.execute(key(run), run, tmp_path, lambda *_: None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sd15", "sd21", "sdxl", "sd35", "pixart", "flux1", "flux2-klein"])
 def test_methods_of_every_kind_run_on_it(runs, tmp_path, name):
     plan = runs(name)

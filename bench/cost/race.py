@@ -128,20 +128,25 @@ def _autocast(dtype: str, device: torch.device) -> AbstractContextManager[Any]:
 
 
 def race(
-    place: Ground, methods: Sequence[str] = (), reference: str = "lora", blocks: int = 8, calls: int = 2
+    place: Ground,
+    methods: Sequence[str] = (),
+    reference: str = "lora",
+    blocks: int = 8,
+    calls: int = 2,
+    warmup: int = WARMUP,
 ) -> Iterator[Result]:
     """A result per method (a spec; the registry's for "all"), the reference first; `blocks` of `calls` calls each."""
     (other,) = chosen([reference])
     for method in [other, *(m for m in chosen(methods) if m != other)]:
         try:
-            yield _one(place, method, other, blocks, calls)
+            yield _one(place, method, other, blocks, calls, warmup)
         except LitmusError as error:
             yield Result(place.name, spec_of(method), note=str(error))
         if place.example.x.is_cuda:
             torch.cuda.empty_cache()
 
 
-def _one(place: Ground, method: Method, reference: Method, blocks: int, calls: int) -> Result:
+def _one(place: Ground, method: Method, reference: Method, blocks: int, calls: int, warmup: int) -> Result:
     mine = tuned(place.net, method)
     saved = list(state(mine).values())
     scalars, whole = (sum(p.numel() for p in part) for part in (saved, place.net.denoiser.parameters()))
@@ -152,7 +157,7 @@ def _one(place: Ground, method: Method, reference: Method, blocks: int, calls: i
             "mine": TrainingStep(method, mine.train(), example, place.autocast, fused=True),
             "other": TrainingStep(reference, tuned(place.net, reference).train(), example, place.autocast, fused=True),
         },
-        WARMUP,
+        warmup,
         blocks * calls,
     )
     mine.zero_grad(set_to_none=True)
@@ -167,7 +172,7 @@ def _one(place: Ground, method: Method, reference: Method, blocks: int, calls: i
         step_ratio=ratio(steps["mine"], steps["other"], blocks),
         images_per_second=len(example.x) / seconds,
         **bytes_,
-        **_calls(place, method, mine.eval(), blocks, calls),
+        **_calls(place, method, mine.eval(), blocks, calls, warmup),
         **_handling(place, method, reference, blocks),
     )
 
@@ -216,7 +221,9 @@ def _forecast(place: Ground, method: Method, real: Network) -> Step | None:
             return None
 
 
-def _calls(place: Ground, method: Method, net: Network, blocks: int, calls: int) -> dict[str, Ratio | None]:
+def _calls(
+    place: Ground, method: Method, net: Network, blocks: int, calls: int, warmup: int
+) -> dict[str, Ratio | None]:
     """A denoiser call against the frozen base's, before and after merging."""
     nets = {"base": place.net, "unmerged": net}
     if method.mergeable:
@@ -231,7 +238,7 @@ def _calls(place: Ground, method: Method, net: Network, blocks: int, calls: int)
 
         return call
 
-    found = spans({name: work(one) for name, one in nets.items()}, WARMUP, blocks * calls)
+    found = spans({name: work(one) for name, one in nets.items()}, warmup, blocks * calls)
     return {
         name: ratio(found[name], found["base"], blocks) if name in found else None for name in ("unmerged", "merged")
     }

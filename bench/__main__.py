@@ -274,6 +274,9 @@ def report(
     folder = results() / board if (results() / board / "runs").is_dir() else Path(board)
     if not (folder / "runs").is_dir():
         raise LitmusError(nearest(board, _board_names(), "board"))
+    if (folder / "design.json").is_file():  # a study of `litmus anova`
+        cli_anova.write_report(folder)
+        return
     _finish(_write_report(folder))
 
 

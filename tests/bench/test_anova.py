@@ -11,6 +11,7 @@ from bench.bases import load_base
 from bench.bases.toy import toy_base, toy_network
 from bench.bases.toy_transformers import toy_transformer
 from bench.config import LitmusError, make_protocol
+from bench.method import make
 from bench.places import look
 from bench.sites import PAIRS
 
@@ -66,7 +67,10 @@ def test_sizes():
     equal = look("toy", net, (), (), "equal", (32,))
     assert set(equal.pairs) == set(PAIRS)
     wanted = next(w.scalars for w in equal.ways if w.pair == ("attn2o", "ffni"))
-    assert all(abs(w.scalars / wanted - 1) < 0.25 for w in equal.ways)
+    for w in equal.ways:  # no other width would be nearer
+        for width in {max(1, w.width - 1), w.width + 1}:
+            other = make("adapter", source=w.source, target=w.target, width=width).count(net)
+            assert abs(other - wanted) >= abs(w.scalars - wanted), w
     assert next(w.width for w in equal.ways if w.pair == ("attn2o", "ffni")) == 32
     same = look("toy", net, (), (), "same", (32,))
     assert {w.width for w in same.ways} == {32}

@@ -16,6 +16,7 @@ from bench.report.value import number
 from bench.study.anova_answer import RULE, Answer, answer, winner
 from bench.study.anova_frame import Grid, read
 
+COLUMNS = ("headline", "concept_norm", "concept")  # the first that varies is what the page is about
 PAGE, WINNER = "ANOVA.md", "winner.json"
 TYPE_3 = (
     "input × output is left out, since not all pairs are legal; a term without F cannot be told apart from the others "
@@ -34,7 +35,8 @@ CAPTIONS = {
 def write(board: Path) -> list[Path]:
     """Write the report of the study in `board`; returns the paths. LitmusError where there is nothing to report."""
     grid = read(board)
-    found = [a for kind in ("all", "subject", "style") if (a := answer(grid, kind=kind)) and "pair" in a.means]
+    column = next((c for c in COLUMNS if answer(grid, c, light=True)), COLUMNS[0])
+    found = [a for kind in ("all", "subject", "style") if (a := answer(grid, column, kind)) and "pair" in a.means]
     if not found:
         raise LitmusError(f"{board}: too few finished cells for an analysis: run litmus anova longer")
     if len(found) == 2:  # one kind only: `all` is the same

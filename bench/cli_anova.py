@@ -93,7 +93,7 @@ def anova(
     if probe:
         _probe(folder)
     if probe or report:
-        _report(folder)
+        write_report(folder)
         return
     planned = study.plan(rules, folder, retry_failed, cell_seconds or 0.0)
     for line in (*planned.board.notes, *planned.lines()):
@@ -105,7 +105,7 @@ def anova(
         return
     records = study.run(planned, say)
     say(board.summary(planned.board, records))
-    _report(folder)
+    write_report(folder)
     failed = board.failures(records)
     for line in failed[:20]:
         say(line)
@@ -125,7 +125,8 @@ def _positions(base: str, factors: object) -> None:
         say(f"{name}: {why}")
 
 
-def _report(folder: Path) -> None:
+def write_report(folder: Path) -> None:
+    """Write a study's report and say where it is."""
     from bench.report import anova as pages
 
     for path in pages.write(folder):

@@ -36,7 +36,7 @@ def defaults(file: Path = WINNER) -> dict[str, Any]:
         return PAPER
     try:
         return PAPER | {k: v for k, v in json.loads(file.read_text(encoding="utf-8"))["hyper"].items() if k in PAPER}
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise LitmusError(f"{file.name} is no study's winner ({error}): delete it, or litmus anova --publish") from None
 
 

@@ -16,7 +16,12 @@ from bench.report.value import number
 from bench.study.anova_answer import RULE, Answer, answer, winner
 from bench.study.anova_frame import Grid, read
 
+COLUMNS = ("headline", "concept_norm", "concept")  # the first that varies is what the page is about
 PAGE, WINNER = "ANOVA.md", "winner.json"
+TYPE_3 = (
+    "input × output is left out, since not all pairs are legal; a term without F cannot be told apart from the others "
+    "in this coding"
+)
 CAPTIONS = {
     "heat": "Inputs down, outputs across, as in the paper's figure. Boxed: the best; star: the published pair.",
     "effects": "What each factor does: F alone as in the paper, F in the factorial model, share of variance.",
@@ -30,7 +35,8 @@ CAPTIONS = {
 def write(board: Path) -> list[Path]:
     """Write the report of the study in `board`; returns the paths. LitmusError where there is nothing to report."""
     grid = read(board)
-    found = [a for kind in ("all", "subject", "style") if (a := answer(grid, kind=kind)) and "pair" in a.means]
+    column = next((c for c in COLUMNS if answer(grid, c, light=True)), COLUMNS[0])
+    found = [a for kind in ("all", "subject", "style") if (a := answer(grid, column, kind)) and "pair" in a.means]
     if not found:
         raise LitmusError(f"{board}: too few finished cells for an analysis: run litmus anova longer")
     if len(found) == 2:  # one kind only: `all` is the same
@@ -88,7 +94,7 @@ def _sheets(grid: Grid, found: list[Answer], scores: dict[str, Answer], figures:
         notes = [note for note in (left, "a term without F cannot be told apart from the others") if note]
         parts.append(sheet.markdown(words.effect_sheet(f"Factorial model, type II ({kind})", a.second, *notes)))
     parts += [
-        sheet.markdown(words.effect_sheet("Type III, without input × output (not all pairs are legal)", main.third)),
+        sheet.markdown(words.effect_sheet("Type III, without input × output", main.third, TYPE_3)),
         sheet.markdown(words.effect_sheet("One factor at a time, as in the paper", main.paper)),
         sheet.markdown(words.check_sheet(main)),
         *_figure("residuals", figures),

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bench.report.style import FAINT, INK, OTHERS, SOFT, figure, style
+from bench.report.style import FAINT, INK, OTHERS, SOFT, figure, place_labels, settle, style
 from bench.report.value import number
 from bench.study.anova import Effect, Means
 from bench.study.anova_answer import Answer
@@ -104,13 +104,13 @@ def effects(a: Answer) -> Figure | None:
     with style():
         fig = figure(9.4, 0.9 + 0.27 * max(len(model), len(alone) + 1))
         left, middle, right = fig.subplots(1, 3, width_ratios=[1, 1.25, 1.25])
-        _bars(left, alone, "one factor at a time, as in the paper", "F = MSB / MSE", BLUE)
-        _bars(middle, model, "factorial model, blocks apart (type II)", "F", BLUE)
+        _bars(left, alone, "one factor at a time (the paper)", "F = MSB / MSE", BLUE)
+        _bars(middle, model, "factorial model (type II)", "F", BLUE)
         for i, e in enumerate(model):
             right.barh(i, e.eta, height=0.62, color=ORANGE, alpha=0.8, lw=0)
             right.plot([e.low, e.high], [i, i], color=INK, lw=1.1, zorder=4)
         right.set_title("share of variance", fontsize=8.5)
-        right.set_xlabel("partial η² (line: 95 % interval in the population)")
+        right.set_xlabel("partial η² (95 % interval)")
         right.set_xlim(0, 1)
         _rows(right, [""] * len(model))
         return fig
@@ -243,7 +243,7 @@ def probe(table: Mapping[str, Any], a: Answer) -> Figure | None:
         return None
     order = sorted(moves, key=lambda p: -moves[p])
     with style():
-        fig = figure(9.4, 0.8 + 0.2 * max(len(order), 8))
+        fig = figure(10.4, 0.8 + 0.22 * max(len(order), 8))
         left, middle, right = fig.subplots(1, 3, width_ratios=[0.8, 1, 1.2])
         names = [p for p in NAMES if p in still]
         left.barh(range(len(names)), [100 * still[p] for p in names], height=0.62, color=SOFT, alpha=0.6, lw=0)
@@ -257,13 +257,15 @@ def probe(table: Mapping[str, Any], a: Answer) -> Figure | None:
         middle.set_xlabel("moves by, % (dashed: frozen base)")
         _rows(middle, [f"{s} → {t}" for s, t in order])
         both = [p for p in order if math.isfinite(a.heat.get(p, math.nan))]
-        for p in both:
-            right.plot([100 * moves[p]], [a.heat[p]], "o", ms=5, color=ORANGE if p == PUBLISHED else BLUE)
-            spot = {"xytext": (4, 0), "textcoords": "offset points", "va": "center", "fontsize": 6}
-            right.annotate(f"{p[0]}→{p[1]}", (100 * moves[p], a.heat[p]), **spot)
+        own = [ORANGE if p == PUBLISHED else BLUE for p in both]
+        points = [(100 * moves[p], a.heat[p]) for p in both]
+        for (x, y), colour in zip(points, own, strict=True):
+            right.plot([x], [y], "o", ms=5, color=colour)
         right.set_title("does the move tell the score?", fontsize=8.5)
         right.set_xlabel("predicted noise moves by, %")
         right.set_ylabel(f"mean {a.column}")
-        right.margins(x=0.2)
+        right.margins(x=0.2, y=0.12)
         right.grid()
+        settle(fig)
+        place_labels(right, points, [f"{s}→{t}" for s, t in both], own)
         return fig

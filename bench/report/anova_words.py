@@ -25,6 +25,11 @@ def p_text(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {number(p, 3)}"
 
 
+def _p(p: float) -> str:
+    """p in a table's cell."""
+    return p_text(p).removeprefix("p ").removeprefix("= ")
+
+
 def f_text(e: Effect) -> str:
     return f"F({e.df}, {e.df_error}) = {number(e.f, 2)}, {p_text(e.p)}, partial η² = {number(e.eta, 2)}"
 
@@ -66,13 +71,15 @@ def decides(a: Answer) -> str:
     main = [e for e in a.second if e.df and ":" not in e.term and e.term != "block" and math.isfinite(e.f)]
     if main:
         first = max(main, key=lambda e: e.eta)
-        verdict = "Yes: the input position" if first.term == "source" else f"No: {the(first.term)}"
         if first.p >= 0.05:
-            verdict = f"Nothing decides (no factor reaches p < 0.05); most is taken by {the(first.term)}, which"
+            verdict = f"Nothing decides: no factor reaches p < 0.05; {the(first.term)} takes most of it"
+        else:
+            yes = "Yes" if first.term == "source" else "No"
+            verdict = f"{yes}: {the(first.term)} takes the largest share"
+        rest = "; ".join(f"{the(e.term)}: {f_text(e)}" for e in main if e is not first)
         lines.append(
-            f"With blocks apart and all factors in one model: {verdict} takes the largest share ({f_text(first)}). "
-            + "; ".join(f"{the(e.term)} {f_text(e)}" for e in main if e is not first)
-            + "."
+            f"{verdict}, with blocks apart and all factors in one model ({f_text(first)})."
+            + (f" The others: {rest}." if rest else "")
         )
         both = a.get("source:target")
         if both and both.df:
@@ -95,15 +102,20 @@ def best(a: Answer) -> str:
     half = dict(zip([lv[0] for lv in found.levels], found.half(), strict=True))
     top = order[0]
     if not found.df:
-        place = f" The published pair {PAIR} comes {order.index(PAIR) + 1}. of {len(order)}." if PAIR in order else ""
+        place = (
+            f" The published pair {PAIR} has place {order.index(PAIR) + 1} of {len(order)}." if PAIR in order else ""
+        )
         return (
             f"The highest {a.column} has **{top}** ({number(found.value(top), 3)}).{place} Each pair was run once, so "
             "no two of them can be told apart by a test: `litmus anova` repeats them."
         )
     text = [
         f"The highest mean {a.column} has **{top}** ({number(found.value(top), 3)} ± {number(float(half[top]), 3)}); "
-        f"Tukey's test at 5 % cannot tell {len(tied) - 1} other pairs from it"
-        + (f": {', '.join(tied[1:])}." if len(tied) > 1 else ".")
+        + (
+            f"Tukey's test at 5 % cannot tell from it: {', '.join(tied[1:])}."
+            if len(tied) > 1
+            else "Tukey's test at 5 % tells all others from it."
+        )
     ]
     if PAIR not in order:
         text.append(f"The published pair {PAIR} is not in this study.")
@@ -113,7 +125,7 @@ def best(a: Answer) -> str:
         gap = found.value(top) - found.value(PAIR)
         tie = "tied with the best" if PAIR in tied else "worse than the best"
         text.append(
-            f"The published pair {PAIR} comes {order.index(PAIR) + 1}. of {len(order)} with "
+            f"The published pair {PAIR} has place {order.index(PAIR) + 1} of {len(order)} with "
             f"{number(found.value(PAIR), 3)}, {number(gap, 3)} below the best (Tukey's {p_text(a.apart(top, PAIR))}): "
             f"it is {tie}."
         )
@@ -131,7 +143,7 @@ def against_paper(answers: Sequence[Answer]) -> str:
             )
     far = disagreements(answers[0].heat)
     if far:
-        told = "; ".join(f"{ARROW.join(pair)} is {ours}. here, {theirs}. there" for pair, ours, theirs in far[:6])
+        told = "; ".join(f"{ARROW.join(pair)} has place {ours} here, {theirs} there" for pair, ours, theirs in far[:6])
         lines.append(f"\nWidest apart ({KINDS[answers[0].kind]}): {told}.")
     return "\n".join(lines) or "Too few pairs in common with the published map."
 
@@ -179,7 +191,7 @@ def _line(e: Effect) -> list[Cell]:
     if not e.df or not math.isfinite(e.f):
         return [Cell(word(e.term)), Cell(str(e.df)), *[Cell("–")] * 6]
     interval = f"{number(e.low, 2)} to {number(e.high, 2)}"
-    texts = [str(e.df), str(e.df_error), number(e.f, 2), p_text(e.p).removeprefix("p ").removeprefix("= ")]
+    texts = [str(e.df), str(e.df_error), number(e.f, 2), _p(e.p)]
     return [Cell(word(e.term)), *map(Cell, [*texts, number(e.eta, 3), interval, number(e.omega, 3)])]
 
 
@@ -222,7 +234,7 @@ def _levels(name: str, m: Means) -> list[list[Cell]]:
 
 def check_sheet(a: Answer) -> Sheet:
     rows = [
-        [Cell(WORDS.get(c.term, c.term)), *(Cell(number(x, 3)) for x in (c.levene, c.kruskal, c.permutation))]
+        [Cell(WORDS.get(c.term, c.term)), *(Cell(_p(x)) for x in (c.levene, c.kruskal, c.permutation))]
         for c in a.checks
     ]
     notes = [

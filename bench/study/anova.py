@@ -117,8 +117,9 @@ def checks(frame: Frame, factor: str, column: str, draws: int = PERMUTATIONS) ->
     blocks, levels = frame["block"].tolist(), frame[factor].tolist()
     centred = y - projected(coded(blocks, whole=True), y)
     groups = [centred[[name == level for name in levels]] for level in dict.fromkeys(levels)]
-    several = [g for g in groups if len(g) > 1]
-    alike = float(levene(*several, center="median").pvalue) if len(several) > 1 else math.nan
+    several = [g for g in groups if len(g) > 2]  # two values lie equally far from their median, whatever they are
+    with np.errstate(divide="ignore", invalid="ignore"):
+        alike = float(levene(*several, center="median").pvalue) if len(several) > 1 else math.nan
     ranks = float(kruskal(*groups).pvalue) if np.ptp(centred) > 0 else 1.0
     return Checks(factor, alike, ranks, permuted(centred, levels, blocks, factor, draws))
 

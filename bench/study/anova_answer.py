@@ -231,7 +231,8 @@ def winner(grid: Grid, main: Answer) -> dict[str, Any]:
         "rule": RULE,
         "hyper": {**settings, "scale": float(settings["scale"]), "width": int(width)},
         "lr": float(lr),
-        "headline": round(main.means["pair"].value(order[0]), 4),
+        "score": main.column,
+        "mean": round(main.means["pair"].value(order[0]), 4),
         "tied": [name.split(ARROW) for name in main.tied()],
         "published": {"pair": list(PUBLISHED), "rank": 1 + order.index(ARROW.join(PUBLISHED))}
         if ARROW.join(PUBLISHED) in order

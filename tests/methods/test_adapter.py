@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import copy
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -116,3 +118,54 @@ def test_a_copy_has_adapters_of_its_own():
 def test_what_cannot_be_is_refused_at_once(hyper, line):
     with pytest.raises(LitmusError, match=line):
         make("adapter", **hyper)
+
+
+def test_paper_s_settings_by_name():
+    from bench.catalogue import competitor
+
+    one = make("adapter", preset="paper")
+    assert (one.source, one.target, one.activation, one.scale, one.width, one.init) == (  # type: ignore[attr-defined]
+        "attn2o", "ffni", "relu", 1.0, 32, "zero",
+    )  # fmt: skip
+    assert make("adapter", preset="paper", width=8).width == 8  # type: ignore[attr-defined]
+    assert competitor("adapter[paper]").hyper == one.hyper()
+    with pytest.raises(LitmusError, match="unknown preset of adapter 'papr': did you mean 'paper'"):
+        make("adapter", preset="papr")
+    with pytest.raises(LitmusError, match=r"unknown preset of lora 'rank'.*write key=value"):
+        make("lora", preset="rank")
+
+
+def test_nothing_is_published_or_what_is_carries_its_study():
+    """Without a published study the default is exactly what it always was: keys of records hang on it."""
+    from methods.adapter import PAPER, WINNER
+
+    if not WINNER.is_file():
+        assert make("adapter").hyper() == PAPER == make("adapter", preset="paper").hyper()
+    else:
+        table = json.loads(WINNER.read_text())
+        assert make("adapter").hyper() == table["hyper"]
+        assert table["study"]
+        assert table["tied"][0] == [table["hyper"]["source"], table["hyper"]["target"]]
+
+
+def test_a_published_winner_becomes_the_default(tmp_path, monkeypatch):
+    """The module, loaded from another folder with a winner beside it: its defaults and hyper() are the winner's."""
+    from bench.method import METHODS, load_file, source_digest
+    from methods import adapter as module
+
+    settings = {"source": "ffni", "target": "transo", "activation": "silu", "scale": 4.0, "width": 31, "init": "zero"}
+    (tmp_path / "adapter.py").write_text(Path(module.__file__).read_text())
+    (tmp_path / "adapter_winner.json").write_text(json.dumps({"study": "s", "hyper": settings, "tied": []}))
+    monkeypatch.delitem(METHODS, "adapter")
+    (found,) = load_file(tmp_path / "adapter.py")
+    try:
+        assert found().hyper() == settings
+        assert make("adapter").hyper() == settings
+        assert make("adapter", preset="paper").hyper() == module.PAPER
+        assert source_digest(found) != ""
+    finally:
+        METHODS.pop("adapter")
+        METHODS["adapter"] = module.Adapter
+    (tmp_path / "adapter_winner.json").write_text("[]")
+    with pytest.raises(LitmusError, match=r"adapter_winner.json is no study's winner.*litmus anova --publish"):
+        module.defaults(tmp_path / "adapter_winner.json")

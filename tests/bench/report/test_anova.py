@@ -58,6 +58,7 @@ def test_the_page_says_where_the_published_pair_stands(board, written):
     assert "ρ = " in text.split("Measured here on 16 noised pictures")[1]
 
 
+@pytest.mark.slow
 def test_the_same_records_give_the_same_bytes(board, written):
     from bench.report.anova import write
 

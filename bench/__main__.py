@@ -308,12 +308,7 @@ def report(
 
     Examples: `litmus report quick` · `litmus report results/mine`
     """
-    _finish(_write_report(board_folder(board)))
-    from bench.config import nearest, results
-
-    folder = results() / board if (results() / board / "runs").is_dir() else Path(board)
-    if not (folder / "runs").is_dir():
-        raise LitmusError(nearest(board, _board_names(), "board"))
+    folder = board_folder(board)
     if (folder / "design.json").is_file():  # a study of `litmus anova`
         cli_anova.write_report(folder)
         return

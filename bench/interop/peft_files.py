@@ -1,8 +1,7 @@
 """Checkpoints of Hugging Face's peft (adapter_config.json, adapter_model.safetensors), for every tuner.
 
 A checkpoint has one configuration for all its layers. Where a method here gives layers different settings and the
-tuner's configuration has a pattern for them, they go there; where it has none (RoAd's groups, FRoD's and Lily's shared
-tensors), the folder holds several checkpoints, part-0, part-1, ..., to be loaded one after another.
+tuner's configuration has a pattern for them, they go there; where it has none (RoAd's groups, FRoD's shared tensors), the folder holds several checkpoints, part-0, part-1, ..., to be loaded one after another.
 """
 
 from __future__ import annotations
@@ -151,20 +150,24 @@ def _pieces(configs: list[Any], tuned: nn.Module, frozen: nn.Module) -> list[tup
     try:
         return _filled(configs, tuned, frozen)
     except _Shared:
-        # Layers of one name and shape share here (Lily): a checkpoint for each such group shares alike.
-        return _filled([part for config in configs for part in _apart(config, frozen)], tuned, frozen)
+        # Given a pattern, Lily shares among all layers of a shape; given names, among those of a name, as ours do.
+        named = [_named(config, frozen) for config in configs]
+    try:
+        return _filled(named, tuned, frozen)
+    except _Shared:
+        raise LitmusError("peft would share tensors between layers that have their own here: no checkpoint") from None
 
 
-def _apart(config: Any, frozen: nn.Module) -> Iterator[Any]:
-    groups: dict[Any, list[str]] = {}
-    for path in _targets(config, frozen):
-        name = re.search(r"[^.]+(\.\d+)*$", path)
-        weight: Any = frozen.get_submodule(path).weight
-        groups.setdefault((name and name.group(), tuple(weight.shape)), []).append(path)
-    for paths in groups.values():
-        part = copy.deepcopy(config)
-        part.target_modules = pattern(paths)
-        yield part
+def _named(config: Any, frozen: nn.Module) -> Any:
+    """The configuration with the layers' last names as its targets. LitmusError where they mean other layers too."""
+    config, paths = copy.deepcopy(config), _targets(config, frozen)
+    config.target_modules = {found.group() for path in paths if (found := re.search(r"[^.]+(\.\d+)*$", path))}
+    if set(_targets(config, frozen)) != set(paths):
+        names = ", ".join(sorted(config.target_modules))
+        raise LitmusError(
+            f"peft tells these layers apart by their last names, and {names} are others too: no checkpoint"
+        )
+    return config
 
 
 @torch.no_grad()

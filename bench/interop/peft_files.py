@@ -1,7 +1,8 @@
 """Checkpoints of Hugging Face's peft (adapter_config.json, adapter_model.safetensors), for every tuner.
 
 A checkpoint has one configuration for all its layers. Where a method here gives layers different settings and the
-tuner's configuration has a pattern for them, they go there; where it has none (RoAd's groups, FRoD's shared tensors), the folder holds several checkpoints, part-0, part-1, ..., to be loaded one after another.
+tuner's configuration has a pattern for them, they go there; where it has none (RoAd's groups, FRoD's shared tensors),
+the folder holds several checkpoints, part-0, part-1, ..., to be loaded one after another.
 """
 
 from __future__ import annotations
@@ -238,6 +239,7 @@ def _put_one(denoiser: nn.Module, place: Path, tensors: dict[str, Tensor]) -> An
         raise LitmusError(f"{place} is a prompt for language models ({config.peft_type.value}): no denoiser takes one")
     config.inference_mode = False
     kept = copy.deepcopy(config)
+    before = {id(p) for p in denoiser.parameters()}  # the base's, and those of parts that are on it already
     with _quiet(), torch.random.fork_rng(devices=[]):
         try:
             model: Any = get_peft_model(denoiser, config)  # type: ignore[arg-type]
@@ -253,7 +255,7 @@ def _put_one(denoiser: nn.Module, place: Path, tensors: dict[str, Tensor]) -> An
     missing = set(found.missing_keys)
     every = list(model.named_parameters(remove_duplicate=False))
     given = {id(p) for key, p in every if key not in missing}
-    lacking = sorted(key for key, p in every if p.requires_grad and id(p) not in given)
+    lacking = sorted(key for key, p in every if p.requires_grad and id(p) not in given | before)
     if lacking:
         raise LitmusError(
             f"{place} lacks {lacking[0].removeprefix(INSIDE)} ({len(lacking)} tensors): it was cut, get it anew"

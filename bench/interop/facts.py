@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-import bench
 from bench.config import LitmusError
+from bench.provenance import now, provenance
 from bench.record import finite
 
 if TYPE_CHECKING:
@@ -62,10 +62,10 @@ class Facts(BaseModel):
 
 def of_run(record: Record, base: Base, task: Task) -> Facts:
     """The facts of a run's adapter."""
-    run = record.run
+    run, versions = record.run, provenance(now()).versions
     return Facts(
         kind="litmus",
-        made_by=f"peft-litmus {bench.__version__}",
+        made_by=f"peft-litmus {versions.get('peft-litmus', '')}".rstrip(),
         key=record.key,
         method=run.method,
         source=run.source,
@@ -85,7 +85,7 @@ def of_run(record: Record, base: Base, task: Task) -> Facts:
         prompts=tuple(p.text for p in task.prompts[:PROMPTS]),
         scores=finite(record.scores),
         data_licence=getattr(task, "licence", "") or DATA_LICENCES.get(run.task.partition("/")[0], UNKNOWN),
-        versions=record.provenance.versions,
+        versions=versions,
     )
 
 

@@ -76,8 +76,8 @@ def _options() -> argparse.Namespace:
         parser.error(
             f"no file {options.script}: fetch examples/dreambooth/train_dreambooth_lora.py of huggingface/diffusers"
         )
-    if min(options.pairs, options.tasks, options.steps, options.batch, options.rank, options.threads) < 1:
-        parser.error("pairs, tasks, steps, batch, rank and threads are at least 1")
+    if min(options.pairs, options.tasks, options.steps - 1, options.batch, options.rank, options.threads) < 1:
+        parser.error("pairs, tasks, batch, rank and threads are at least 1, steps at least 2")
     return options
 
 

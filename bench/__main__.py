@@ -229,7 +229,7 @@ def run(
     from bench import board, oneoff
     from bench.config import results
 
-    cli_bases.surroundings(device, offline)
+    cli_bases.surroundings(base, device, offline)
     folder = out or results() / "mine"
     protocol = oneoff.protocol(
         name=folder.name,

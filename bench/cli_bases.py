@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from bench.bases.spec import is_spec
+from bench.cli import say
 
 _BASE, _TRAINING, _SAMPLING = "Base", "Training", "Sampling"
 
@@ -49,9 +53,11 @@ def given(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def surroundings(device: str | None, offline: bool) -> None:
-    """Tell the processes that this one starts where to work and whether to fetch."""
+def surroundings(base: str | None, device: str | None, offline: bool) -> None:
+    """Tell the processes that this one starts where to work and whether to fetch, and the user what may take long."""
     if device:
         os.environ["LITMUS_DEVICE"] = device
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
+    elif base is not None and is_spec(base) and not Path(base.partition("?")[0]).is_dir():
+        say(f"fetching what is not here yet of {base.partition('?')[0]}: the first time this may take long")

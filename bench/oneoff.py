@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from bench.bases import BASES
 from bench.bases.spec import is_spec, parse, with_options
 from bench.config import LitmusError, Protocol, make_protocol
 from bench.record import Record
+
+TIMEOUT = 6 * 3600.0  # seconds a run on a base of diffusers may take: the default of boards is meant for small ones
 
 
 def task_name(task: str, identifier: str | None, class_word: str | None, kind: str | None) -> str:
@@ -48,15 +51,16 @@ def protocol(
     """The protocol that the options of `litmus run` mean; what is not given keeps the protocol's default.
 
     `training` holds more fields of bench.config.Train, `sampling` fields of bench.config.Sample. A base of diffusers
-    has dtype, resolution and quantisation in its name, and one worker, since a device holds one such network at a time.
+    has dtype, resolution and quantisation in its name; it gets one worker, since a device holds one such network at a
+    time, and hours.
     """
 
     def given(**options: Any) -> dict[str, Any]:
         return {key: value for key, value in options.items() if value is not None}
 
-    if base is not None and is_spec(base):
+    if base is not None and base not in BASES and is_spec(base):
         base = str(parse(with_options(base, dtype=dtype, resolution=resolution, quantise=quantise)))
-        dtype, workers = parse(base).dtype, workers or 1
+        dtype, workers, timeout = parse(base).dtype, workers or 1, timeout or TIMEOUT
     elif given(resolution=resolution, quantise=quantise):
         raise LitmusError("--resolution and --quantise are for a base from a folder or the hub: give one with --base")
     table = given(base=base, extractors=extractors, objective=objective)

@@ -17,19 +17,20 @@ from typing import TYPE_CHECKING
 import torch
 
 from bench import tasks
+from bench.attach import attach, out_of_memory
 from bench.bases import load_base
+from bench.bases.spec import is_spec
 from bench.block import base_pictures, block, class_pictures
-from bench.calibration import calibration
 from bench.config import PSEUDO, LitmusError
 from bench.cost.shared import method_costs
 from bench.evaluator import Drawn, draw, evaluate, grid, truth
 from bench.extractors import load_extractors
 from bench.interop import saved
-from bench.method import attached, make, source_digest
+from bench.method import make, source_digest
 from bench.objectives import NEEDS_CLASSES
 from bench.provenance import bytes_process, now, provenance
 from bench.record import Curve, DiskError, Record, Run, finite, write_bytes
-from bench.rng import rng, seed_of
+from bench.rng import seed_of
 from bench.sampler import Sampling
 from bench.trainer import Diverged, fit
 
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from bench.worker import Report
 
 COLUMNS = 6  # of the sample grid
-MEMORY = ("out of memory", "can't allocate memory", "not enough memory")  # how torch's allocators say it
 
 
 @lru_cache(maxsize=4)
@@ -70,6 +70,10 @@ def execute(key: str, run: Run, folder: Path, report: Report) -> Record:
         if not out_of_memory(error):
             raise
         record.status, record.error = "oom", str(error).splitlines()[0]
+        if is_spec(run.base):
+            record.error += (
+                " (less: --batch 1, --checkpointing, --resolution 512, --optimizer adamw8bit, --quantise nf4)"
+            )
     record.cost.seconds_total = time.perf_counter() - clock
     record.cost.bytes_process = bytes_process()
     record.provenance = provenance(started)
@@ -125,16 +129,8 @@ def _tuned(
     train = run.train
     if method.side != "denoiser":
         base = base.with_text()
-    tuned = base.fork()
-    if train and train.checkpointing:
-        tuned.net.denoiser.enable_gradient_checkpointing()  # pyright: ignore  (every denoiser of diffusers has it)
     clock = time.perf_counter()
-    tuned.net.trigger = base.trigger(task.identifier)
-    if method.needs_data and base.place is not None:
-        tuned.net.to(base.place)  # its first losses are the work of training
-    losses = calibration(tuned, task, run.seed, run.train.batch) if method.needs_data and run.train else []
-    attached(method, tuned.net, rng("init", run.seed), losses)
-    settled(tuned)
+    tuned = attach(base, method, task, run.seed, train.batch if train else 1, bool(train and train.checkpointing))
     cost.seconds_attach = time.perf_counter() - clock
     classes = None
     if run.objective in NEEDS_CLASSES:
@@ -172,6 +168,7 @@ def _tuned(
     pictures = sum(len(x.flatten(0, 1)) for x in (drawn.cell, drawn.prior, drawn.drift) if x is not None)
     cost.images_per_second = pictures / cost.seconds_sample
     report("measuring the cost", 0, 0, None)
+    del tuned  # the measure makes copies of its own
     both = 2 if run.objective in NEEDS_CLASSES else 1  # a class picture beside each picture of the concept
     try:
         costs = method_costs(base.working(), method, train.batch * both)
@@ -184,19 +181,6 @@ def _tuned(
         if getattr(cost, name) is None:  # what was measured on the run itself stays
             setattr(cost, name, value)
     return drawn, curve, tuned
-
-
-def settled(tuned: Base) -> None:
-    """Put a network on the device it works on, once a method is attached, with what is trained in float32."""
-    for p in tuned.net.parameters():
-        if p.requires_grad:
-            p.data = p.data.float()
-    if tuned.place is not None:
-        tuned.net.to(tuned.place)
-
-
-def out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in MEMORY)
 
 
 def _curve(curve: trainer.Curve) -> Curve:

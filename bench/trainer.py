@@ -203,8 +203,8 @@ class _Mean:
 
     @torch.no_grad()
     def update(self) -> None:
+        decay = min(self.decay, (1 + self.n) / (10 + self.n)) if self.n else 0.0
         self.n += 1
-        decay = min(self.decay, (1 + self.n) / (10 + self.n))
         torch._foreach_lerp_(self.mean, [x.detach() for x in self.tensors], 1 - decay)
 
     @torch.no_grad()

@@ -29,12 +29,12 @@ def snapshot(spec: Spec) -> tuple[Path, str]:
                 return found
             if constants.HF_HUB_OFFLINE:
                 raise LitmusError(
-                    f"{where}@{revision} is not in the hub's cache and this is offline: run once without --offline, or "
-                    f"copy it here with `hf download {where}` and give the folder"
+                    f"{where} is no folder, its revision {revision} is not in the hub's cache, and this is offline: "
+                    f"fetch it where there is a network (`hf download {where}`) and give the folder"
                 )
         commit = _commit(where, revision)
         index = Path(snapshot_download(where, revision=commit, allow_patterns=[INDEX]), INDEX)
-        patterns = wanted(json.loads(index.read_text(encoding="utf-8")), spec.variant)
+        patterns = wanted(json.loads(index.read_text(encoding="utf-8")))
         folder = snapshot_download(where, revision=commit, allow_patterns=patterns, ignore_patterns=unwanted(spec))
         return Path(folder), commit
     except LitmusError:
@@ -52,12 +52,14 @@ def _cached(spec: Spec, revision: str) -> tuple[Path, str] | None:
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        folder = Path(snapshot_download(spec.where, revision=revision, local_files_only=True))
+        local: Any = {"repo_id": spec.where, "revision": revision, "local_files_only": True}
+        folder = Path(snapshot_download(allow_patterns=[INDEX], **local))
         index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        # newer libraries know what the repository lists, and say so where some of it is missing
+        snapshot_download(allow_patterns=wanted(index), ignore_patterns=unwanted(spec), **local)
     except (LocalEntryNotFoundError, FileNotFoundError):
         return None
-    parts = _parts(index)
-    whole = all(any((folder / part).glob("*.json")) or any((folder / part).glob("*.txt")) for part in parts)
+    whole = all(any((folder / part).glob("*.*")) for part in _parts(index))
     return (folder, folder.name) if whole else None
 
 
@@ -73,7 +75,7 @@ def _parts(index: dict[str, Any]) -> list[str]:
     return [name for name in names if isinstance(x := index.get(name), list) and x[0]]
 
 
-def wanted(index: dict[str, Any], variant: str = "") -> list[str]:
+def wanted(index: dict[str, Any]) -> list[str]:
     """Patterns of the files to download: the components that are used, the card and the licence."""
     return [INDEX, *CARDS, *(f"{part}/*.{suffix}" for part in _parts(index) for suffix in SUFFIXES)]
 
@@ -97,7 +99,9 @@ def explain(error: Exception, where: str, revision: str) -> str | None:
     if isinstance(error, errors.RevisionNotFoundError):
         return f"{where} has no revision '{revision}': leave it out, or look at {page}/commits"
     if isinstance(error, errors.RepositoryNotFoundError):
-        return f"no model {where} on the hub, or it is private: check the spelling, or `hf auth login` with an account"
+        return (
+            f"no folder {where}, and no such model on the hub, or it is private: check the spelling, or `hf auth login`"
+        )
     if isinstance(error, errors.EntryNotFoundError) and not isinstance(error, errors.LocalEntryNotFoundError):
         return f"{where} is not in diffusers' layout (no {INDEX}): look for a repository that is"
     if isinstance(error, errors.HFValidationError):
@@ -105,6 +109,6 @@ def explain(error: Exception, where: str, revision: str) -> str | None:
     if isinstance(error, OSError):  # the library's own errors of the network are among these
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
         return f"cannot reach the hub for {where} ({reason}): mend the network, or use a copy with --offline"
-    if type(error).__module__.split(".")[0] in ("httpx", "httpcore", "requests", "urllib3"):
+    if type(error).__module__.split(".")[0] in ("httpx", "httpx2", "httpcore", "requests", "urllib3"):
         return f"cannot reach the hub for {where} ({type(error).__name__}): mend the network, or use --offline"
     return None

@@ -98,8 +98,8 @@ def _sd3_levels(scheduler: Any, tokens: int) -> Schedule:
 def _flux_levels(scheduler: Any, tokens: int) -> Schedule:
     """Logit-normal times shifted by the picture's size, as FLUX.1 samples.
 
-    Black Forest Labs, "FLUX.1 Kontext", arXiv:2506.15742, section 3, trains with that density. FLUX.1-schnell's
-    scheduler has no shift.
+    Its training was not published; Black Forest Labs, "FLUX.1 Kontext", arXiv:2506.15742, describe that density for its
+    successor. FLUX.1-schnell's scheduler has no shift.
     """
     return _levels(scheduler, lambda steps: linear_mu(scheduler, tokens), even=True)
 

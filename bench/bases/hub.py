@@ -10,7 +10,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from bench.bases.source import Source, import_warnings, locate
+from bench.bases.source import Source, hush, locate
 from bench.bases.spec import Spec, parse
 from bench.config import LitmusError
 
@@ -55,7 +55,7 @@ def load(text: str) -> Base:
 
     source = locate(parse(text))
     spec, family, device = source.spec, source.family, working_device()
-    import_warnings()
+    hush()
     denoiser = source.component(family.denoiser, **_quantised(spec, device))
     vae = source.component("vae", _float32())  # SDXL's overflows in half precision, and none is large
     vae.to(device)
@@ -150,9 +150,13 @@ def pipeline(base: Base, denoiser: nn.Module | None = None, text: nn.Module | No
     """The whole pipeline of `base` as diffusers loads it, with `denoiser` and `text` in place of its own.
 
     What is not given is loaded anew from the base's files, in the base's dtype. `save_pretrained` of the result is a
-    folder that `load` reads. LitmusError for a base that has no files.
+    folder that `load` reads. The pocket base has such a pipeline too. LitmusError for a base that has no files.
     """
     source = base.source
+    if source is None and base.name == "pocket":
+        from bench.bases.pocket import FOLDER
+
+        source = locate(Spec(str(FOLDER), dtype="fp32"))
     if source is None:
         raise LitmusError(f"the base {base.name} has no pipeline of diffusers behind it")
     if denoiser is not None:

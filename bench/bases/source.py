@@ -47,14 +47,16 @@ class Source:
 
     def text_pipeline(self) -> Any:
         """The pipeline of diffusers with its text side alone, in the base's dtype, on the CPU."""
-        nothing = {name: None for name in self.settings() if name not in self.family.encoders + self.family.tokenizers}
-        return self.load_pipeline(nothing)
+        kept = self.family.encoders + self.family.tokenizers
+        return self.load_pipeline(
+            {x: None for x, at in self.settings().items() if isinstance(at, list) and x not in kept}
+        )
 
     def load_pipeline(self, components: dict[str, Any]) -> Any:
         """The pipeline with `components` in place of the folder's own, which come in the base's dtype."""
         import diffusers
 
-        import_warnings()
+        hush()
         cls: Any = getattr(diffusers, self.pipeline)
         components = {name: None for name in ASIDE if name in self.settings()} | components
         word = dtype_word("diffusers")
@@ -115,7 +117,7 @@ def read_index(folder: Path) -> dict[str, Any]:
         raise LitmusError(f"cannot read {file}: {error}") from None
 
 
-def import_warnings() -> None:
+def hush() -> None:
     """Let diffusers and transformers speak of errors only, without progress bars for every component."""
     import diffusers
     import transformers
@@ -143,8 +145,7 @@ def locate(spec: Spec) -> Source:
         raise LitmusError(f"{spec.where} is a {pipeline}, which is not known here: {', '.join(classes)} are")
     family = known[1]
     index = {name: (x[0], x[1]) for name in family.parts if isinstance(x := table.get(name), list) and x[0] and x[1]}
-    needed = [name for name in (family.denoiser, "vae", "scheduler") if name not in index]
-    if missing := needed + [name for name in index if not (folder / name).is_dir()]:
+    if missing := [name for name in family.parts if name not in index or not (folder / name).is_dir()]:
         raise LitmusError(f"{spec.where} is incomplete (no {', '.join(missing)}): fetch or save it again")
     resolution = spec.resolution or _resolution(folder, family)
     if any(side % family.multiple for side in resolution):

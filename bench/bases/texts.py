@@ -54,18 +54,23 @@ class Texts:
     def _encode(self, prompts: list[str]) -> None:
         self.loads += 1
         pipe = self.source.text_pipeline()
-        for name in self.source.family.encoders:
-            if (encoder := getattr(pipe, name, None)) is not None:
-                encoder.to(self.device)
-        for lo in range(0, len(prompts), CHUNK):
-            part = prompts[lo : lo + CHUNK]
-            states = self.source.family.encode(pipe, part, self.device, self.source.spec.tokens).to("cpu")
-            for i, prompt in enumerate(part):
-                one = states[i : i + 1]
-                self.known[prompt] = one
-                tensors = {f.name: x for f in fields(one) if (x := getattr(one, f.name)) is not None}
-                store("text", self._facts(prompt), tensors)
+        try:
+            self._read(pipe, prompts, self.device)
+        except torch.OutOfMemoryError:  # an encoder may be larger than the denoiser; the host has more room
+            self._read(pipe, [prompt for prompt in prompts if prompt not in self.known], torch.device("cpu"))
         del pipe
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
+
+    def _read(self, pipe: Any, prompts: list[str], device: torch.device) -> None:
+        family = self.source.family
+        for name in family.encoders:
+            getattr(pipe, name).to(device)
+        for lo in range(0, len(prompts), CHUNK):
+            part = prompts[lo : lo + CHUNK]
+            states = family.encode(pipe, part, device, self.source.spec.tokens).to("cpu")
+            for i, prompt in enumerate(part):
+                one = self.known[prompt] = states[i : i + 1]
+                tensors = {f.name: x for f in fields(one) if (x := getattr(one, f.name)) is not None}
+                store("text", self._facts(prompt), tensors)

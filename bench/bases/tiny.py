@@ -202,33 +202,88 @@ def _schnell(seed: int) -> Parts:
     return _flux1(seed, told=False)
 
 
+DECODER: Parts = {
+    "hidden_size": 8, "intermediate_size": 16, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 4,
+    "max_position_embeddings": 512,
+}  # fmt: skip
+
+
 def _klein(seed: int) -> Parts:
-    from diffusers import AutoencoderKLFlux2, FlowMatchEulerDiscreteScheduler, Flux2Transformer2DModel
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
     tokenizer = _qwen()
-    layers, width = 28, 8  # its pipeline reads the states after layers 9, 18 and 27
     config = Qwen3Config(
-        vocab_size=len(tokenizer), hidden_size=width, intermediate_size=16, num_hidden_layers=layers,
-        num_attention_heads=2, num_key_value_heads=1, head_dim=4, max_position_embeddings=512,
-        pad_token_id=tokenizer.pad_token_id, bos_token_id=None, eos_token_id=tokenizer.eos_token_id,
+        **DECODER, vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id, bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id, num_hidden_layers=28,  # its pipeline reads layers 9, 18 and 27
     )  # fmt: skip
+    encoder = drawn(lambda: Qwen3ForCausalLM(config), "tiny qwen", seed)
+    return {**_flux2(seed, told=False), "text_encoder": encoder, "tokenizer": tokenizer}
+
+
+def _dev(seed: int) -> Parts:
+    from transformers import Mistral3Config, Mistral3ForConditionalGeneration, MistralConfig, PixtralVisionConfig
+
+    processor = _pixtral()
+    tokenizer = processor.tokenizer
+    text = MistralConfig(
+        **DECODER, vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id, bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id, num_hidden_layers=30, sliding_window=None,  # read: 10, 20 and 30
+    )  # fmt: skip
+    vision = PixtralVisionConfig(
+        hidden_size=8, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=32, patch_size=8
+    )
+    config = Mistral3Config(
+        text_config=text, vision_config=vision, image_token_index=tokenizer.convert_tokens_to_ids("[IMG]")
+    )
+    encoder = drawn(lambda: Mistral3ForConditionalGeneration(config), "tiny mistral", seed)
+    return {**_flux2(seed, told=True), "text_encoder": encoder, "tokenizer": processor}
+
+
+def _pixtral() -> Any:
+    """A processor of text and pictures, as FLUX.2-dev has it; only its text is used."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PixtralImageProcessor, PixtralProcessor, PreTrainedTokenizerFast
+
+    pieces = [
+        "<unk>",
+        "<pad>",
+        "</s>",
+        "[IMG]",
+        "[IMG_BREAK]",
+        "[IMG_END]",
+        *sorted(pre_tokenizers.ByteLevel.alphabet()),
+    ]
+    inner = Tokenizer(models.BPE(vocab={piece: i for i, piece in enumerate(pieces)}, merges=[], unk_token="<unk>"))
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # pyright: ignore
+    inner.decoder = decoders.ByteLevel()  # pyright: ignore
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=inner, unk_token="<unk>", pad_token="<pad>", eos_token="</s>", model_max_length=512,
+        additional_special_tokens=["[IMG]", "[IMG_BREAK]", "[IMG_END]"],
+    )  # fmt: skip
+    return PixtralProcessor(PixtralImageProcessor(), tokenizer, patch_size=8, chat_template=LISTED)
+
+
+LISTED = "{% for m in messages %}{{ m['role'] }}{% for c in m['content'] %} {{ c['text'] }}{% endfor %}</s>{% endfor %}"
+
+
+def _flux2(seed: int, told: bool) -> Parts:
+    from diffusers import AutoencoderKLFlux2, FlowMatchEulerDiscreteScheduler, Flux2Transformer2DModel
 
     def build() -> Any:
         return Flux2Transformer2DModel(
             in_channels=16, num_layers=1, num_single_layers=2, attention_head_dim=8, num_attention_heads=2,
-            joint_attention_dim=3 * width, timestep_guidance_channels=16, axes_dims_rope=(2, 2, 2, 2),
-            guidance_embeds=False,
+            joint_attention_dim=3 * DECODER["hidden_size"], timestep_guidance_channels=16, axes_dims_rope=(2, 2, 2, 2),
+            guidance_embeds=told,
         )  # fmt: skip
 
     vae: Any = drawn(lambda: AutoencoderKLFlux2(**_blocks(), latent_channels=4), "tiny flux2 vae", seed)
     vae.bn.running_mean.uniform_(-0.3, 0.3)
     vae.bn.running_var.uniform_(0.5, 1.5)
     return {
-        "transformer": drawn(build, "tiny flux2", seed), "vae": vae,
+        "transformer": drawn(build, "tiny flux2", seed),
+        "vae": vae,
         "scheduler": FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
-        "text_encoder": drawn(lambda: Qwen3ForCausalLM(config), "tiny qwen", seed), "tokenizer": tokenizer,
-    }  # fmt: skip
+    }
 
 
 def _qwen() -> Any:
@@ -249,6 +304,7 @@ TINY: dict[str, tuple[str, Callable[[int], Parts], Parts]] = {
     "pixart": ("PixArtSigmaPipeline", _pixart, {}),
     "flux1": ("FluxPipeline", _flux1, {}),
     "flux1-schnell": ("FluxPipeline", _schnell, {}),
+    "flux2-dev": ("Flux2Pipeline", _dev, {}),
     "flux2-klein": ("Flux2KleinPipeline", _klein, {"is_distilled": False}),
     "flux2-klein-distilled": ("Flux2KleinPipeline", _klein, {"is_distilled": True}),
 }

@@ -51,6 +51,7 @@ LAYER = {
     **dict.fromkeys(
         ["bench.block", "bench.calibration", "bench.evaluator", "bench.sampler", "bench.trainer", "bench.world.card"], 2
     ),
+    **dict.fromkeys(["bench.attach"], 2),
     **dict.fromkeys(
         [
             "bench.board",

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
-from bench.config import LitmusError, make_protocol
+from bench.config import LitmusError, Train, make_protocol
 from bench.plan import expand, key
 
+ROOT = Path(__file__).resolve().parents[2]
 GOOD = {"name": "x", "tasks": ["a/one", "a/two"], "seeds": [0, 1], "methods": [{"spec": "lora"}, {"spec": "bias"}]}
 
 
@@ -117,3 +121,40 @@ def test_the_key_is_the_same_tomorrow(make_run):
 def test_the_board_name_is_not_part_of_a_run(catalogue):
     plans = [expand(p := make_protocol(GOOD | {"name": name}), catalogue(p)) for name in ("x", "y")]
     assert plans[0].keys() == plans[1].keys()
+
+
+def test_keys_of_published_records_stand():
+    """Every record of the quick board is found under the name that today's code gives its run."""
+    from bench import record
+
+    found, faults = record.read_board(ROOT / "results" / "quick")
+    assert found
+    assert not faults
+    assert {key(one.run) for one in found} == {one.key for one in found}
+    assert "0c194cd11004bb5c" in {key(one.run) for one in found}
+
+
+def test_what_came_later_is_in_a_key_only_where_it_is_used(make_run):
+    run = make_run("x")
+    assert run.train
+    changes = {
+        "accumulate": 2,
+        "checkpointing": True,
+        "optimizer": "adamw8bit",
+        "min_snr": 5.0,
+        "ema": 0.9,
+        "compile": True,
+    }
+    assert set(changes) == set(Train.later)
+    keys = [key(run)]
+    for name, value in changes.items():
+        default = run.train.model_copy(update={name: Train.model_fields[name].default})
+        assert key(run.model_copy(update={"train": default})) == key(run)
+        keys.append(key(run.model_copy(update={"train": run.train.model_copy(update={name: value})})))
+    assert len(set(keys)) == len(keys)
+
+
+def test_a_base_s_name_is_filled_in_by_the_catalogue(catalogue):
+    protocol = make_protocol(GOOD | {"base": "owner/name"})
+    facts = replace(catalogue(protocol), base="owner/name@commit?dtype=bf16")
+    assert {run.base for run in expand(protocol, facts).values()} == {"owner/name@commit?dtype=bf16"}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 
 import pytest
 import torch
 
 from bench import trainer
+from bench.config import LitmusError
 from bench.method import Method, attached, state
 from bench.rng import rng
 from bench.trainer import ClassPictures, Diverged, _Batches, _Pictures, fit
@@ -227,3 +229,87 @@ def test_bf16_runs_under_autocast_with_full_precision_weights(toy_base, toy_task
     assert all(p.dtype == torch.float32 for p in tuned.net.parameters())
     assert curve.running[0] == pytest.approx(exact.running[0], rel=0.05)
     assert curve.running != exact.running
+
+
+# --- options that came later -----------------------------------------------------------------------------------------
+
+
+def test_accumulated_batches_are_one_large_batch(forked, toy_task):
+    """Two batches of two to a step are the four pictures, times and noise that two steps of two see."""
+    options = {"lr": 3e-3, "steps": 2, "batch": 2, "clip": 0.0}
+    two = fit(forked(Biases()), Biases(), toy_task, **options, accumulate=2)
+    one = fit(forked(Biases()), Biases(), toy_task, **(options | {"steps": 4, "lr": 0.0}), weight_decay=0.0)
+    assert two.running[0] == pytest.approx((one.running[0] + one.running[1]) / 2, rel=1e-5)
+    assert len(two.running) == 2
+
+
+def test_accumulated_gradients_are_averaged(forked, toy_base, toy_task):
+    grads = {}
+    for name, accumulate in (("once", 1), ("twice", 2)):
+        tuned = forked(Biases())
+        seen = grads[name] = []
+
+        @dataclass(frozen=True)
+        class Watched(Biases):
+            def groups(self, net, lr, seen=seen):
+                groups = super().groups(net, lr)
+                for p in groups[0]["params"][:1]:
+                    p.register_post_accumulate_grad_hook(lambda p: seen.append(p.grad.clone()))
+                return groups
+
+        fit(tuned, Watched(), toy_task, lr=0.0, steps=2 // accumulate, batch=2, accumulate=accumulate, clip=0.0)
+    torch.testing.assert_close(grads["twice"][1], (grads["once"][0] + grads["once"][1]) / 2, atol=1e-7, rtol=1e-4)
+
+
+def test_min_snr_weighs_each_sample_and_no_table(forked, toy_base, toy_task):
+    plain = fit(forked(Biases()), Biases(), toy_task, **OPTIONS)
+    curve = fit(forked(Biases()), Biases(), toy_task, **OPTIONS, min_snr=5.0)
+    assert curve.train[0] == plain.train[0]
+    pictures = _Pictures(toy_base, [p.caption for p in toy_task.train], toy_base.encode(toy_task.train_images))
+    batch = _Batches(toy_base, pictures, None, toy_task.name, 0, steps=12, batch=2, min_snr=5.0).draw()
+    weight = toy_base.schedule.min_snr(batch.t, 5.0)
+    loss = trainer.plain(toy_base.net, replace(batch, weight=None), toy_base.schedule)
+    assert curve.running[0] == pytest.approx((weight * loss).mean().item(), rel=1e-5)
+    assert curve.running[0] != pytest.approx(plain.running[0], rel=1e-3)
+
+
+def test_a_running_mean_is_diffusers_s(forked, toy_task):
+    from diffusers.training_utils import EMAModel
+
+    theirs = []
+
+    @dataclass(frozen=True)
+    class Followed(Biases):
+        def step(self, net, i, n):
+            trained = [p for p in net.parameters() if p.requires_grad]
+            if not theirs:
+                start = forked(Biases()).net
+                first = [p for p in start.parameters() if p.requires_grad]
+                theirs.append(EMAModel(first, decay=0.6))
+            theirs[0].step(trained)
+
+    tuned = forked(Followed())
+    fit(tuned, Followed(), toy_task, **OPTIONS, ema=0.6)
+    for mine, other in zip(state(tuned.net).values(), theirs[0].shadow_params, strict=True):
+        torch.testing.assert_close(mine, other, atol=1e-6, rtol=1e-5)
+
+
+def test_eight_bits_without_bitsandbytes_is_a_plain_refusal(forked, toy_task):
+    if find_spec("bitsandbytes"):
+        pytest.skip("bitsandbytes is installed")
+    with pytest.raises(LitmusError, match="pip install 'peft-litmus"):
+        fit(forked(Biases()), Biases(), toy_task, **OPTIONS, optimizer="adamw8bit")
+
+
+def test_compiled_it_is_the_same_network(forked, toy_task, monkeypatch):
+    """The compiler itself takes minutes; that it is asked, and that names and copies survive it, is tested."""
+    import copy
+
+    asked = []
+    monkeypatch.setattr(torch, "compile", lambda call, *args, **kwargs: asked.append(call) or call)
+    tuned = forked(Biases())
+    names = list(tuned.net.state_dict())
+    curve = fit(tuned, Biases(), toy_task, **OPTIONS, compiled=True)
+    assert len(asked) == 1
+    assert list(tuned.net.state_dict()) == names == list(copy.deepcopy(tuned.net).state_dict())
+    assert curve.running == fit(forked(Biases()), Biases(), toy_task, **OPTIONS).running

@@ -1,0 +1,135 @@
+"""Whole runs on every family, tiny: load, encode, train, draw, score, with methods of different kinds."""
+
+from __future__ import annotations
+
+import shutil
+from importlib.util import find_spec
+
+import pytest
+
+from bench import run as running
+from bench.bases import base_facts
+from bench.bases.tiny import TINY
+from bench.catalogue import look_up
+from bench.config import LitmusError, make_protocol
+from bench.cost import shared
+from bench.plan import expand, key
+
+METHODS = ("lora", "adapter", "bias", "difffit", "loha", "textual_inversion")
+
+
+@pytest.fixture
+def runs(litmus_home, task_folder, tiny_base, monkeypatch):
+    """A function: runs("sdxl", train={}) -> {spec: Run} of every method on a toy subject."""
+    shutil.copytree(task_folder("subject", "subject-a"), litmus_home / "datasets/toy/subject-a")
+    monkeypatch.setattr(shared, "CALLS", 2)
+    monkeypatch.setenv("LITMUS_DEVICE", "cpu")
+
+    def make(name: str, methods=METHODS, options="", **train):
+        running._task.cache_clear()
+        rules = {
+            "name": "tiny",
+            "base": f"{tiny_base(name)}?dtype=fp32&resolution=64{options}",
+            "extractors": "toy",
+            "tasks": ["toy/subject-a"],
+            "train": {"steps": 2, "batch": 2, **train},
+            "sample": {"steps": 1},
+            "methods": [{"spec": spec} for spec in methods],
+        }
+        protocol = make_protocol(rules)
+        catalogue = look_up(protocol)
+        assert any("licence: cc0-1.0" in note for note in catalogue.notes)
+        return {run.method: run for run in expand(protocol, catalogue).values()}
+
+    return make
+
+
+def do(run, tmp_path):
+    return running.execute(key(run), run, tmp_path, lambda *_: None)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["sd15", "sd21", "sdxl", "sd35", "pixart", "flux1", "flux2-klein"])
+def test_methods_of_every_kind_run_on_it(runs, tmp_path, name):
+    plan = runs(name)
+    base = do(plan["base"], tmp_path)
+    assert base.status == "ok", base.error
+    assert "licence of the base: cc0-1.0" in base.notes
+    for method in METHODS:
+        record = do(plan[method], tmp_path)
+        if method == "textual_inversion" and not name.startswith("sd1") and not name.startswith("sd2"):
+            assert record.status == "error"
+            assert "single CLIP text encoder" in record.error
+            continue
+        assert record.status == "ok", (method, record.error)
+        assert len(record.curve.running) == 2
+        assert record.cost.scalars_trainable
+        assert record.scores["identity"] is not None
+        assert record.scores["drift"] != base.scores["drift"] or method == "textual_inversion", method
+        assert (tmp_path / record.files["grid"]).is_file()
+
+
+def test_every_tiny_base_is_run_or_a_variant_of_one_that_is():
+    assert set(TINY) - {"flux1-schnell", "flux2-dev", "flux2-klein-distilled"} == {
+        "sd15", "sd21", "sdxl", "sd35", "pixart", "flux1", "flux2-klein",
+    }  # fmt: skip
+
+
+def test_options_of_training_reach_a_run(runs, tmp_path):
+    plain = do(runs("sd15", ("lora",))["lora"], tmp_path)
+    changed = {"accumulate": 2, "checkpointing": True, "min_snr": 5.0, "ema": 0.9}
+    run = runs("sd15", ("lora",), **changed)["lora"]
+    assert run.train
+    assert key(run) != plain.key
+    record = do(run, tmp_path)
+    assert record.status == "ok", record.error
+    assert record.curve.running != plain.curve.running
+    same = do(runs("sd15", ("lora",), checkpointing=True)["lora"], tmp_path)
+    assert same.curve.running == pytest.approx(plain.curve.running, rel=1e-4)
+
+
+def test_prior_preservation_on_two_text_encoders(runs, tmp_path):
+    run = runs("sdxl", ("bias",))["bias"].model_copy(update={"objective": "prior"})
+    record = do(run, tmp_path)
+    assert record.status == "ok", record.error
+    plain = do(runs("sdxl", ("bias",))["bias"], tmp_path)
+    assert record.curve.running[0] > plain.curve.running[0]
+
+
+def test_half_precision_trains_in_full(runs, tmp_path):
+    """svdiff starts from singular vectors, which bfloat16 has not."""
+    for method, run in runs("sdxl", ("lora", "svdiff"), dtype="bf16").items():
+        if run.train:
+            name = run.base.replace("dtype=fp32", "dtype=bf16")
+            record = do(run.model_copy(update={"base": name, "base_digest": base_facts(name)[1]}), tmp_path)
+            assert record.status == "ok", (method, record.error)
+            assert len(record.curve.running) == 2
+
+
+def test_what_needs_bitsandbytes_says_so(runs, tmp_path):
+    if find_spec("bitsandbytes"):
+        pytest.skip("bitsandbytes is installed")
+    record = do(runs("sd15", ("lora",), optimizer="adamw8bit")["lora"], tmp_path)
+    assert record.status == "error"
+    assert "8-bit Adam needs bitsandbytes: pip install 'peft-litmus[quantised]'" in record.error
+    run = runs("sd15", ("lora",), options="&quantise=nf4")["lora"]
+    record = do(run, tmp_path)
+    assert "a quantised base needs bitsandbytes" in record.error
+
+
+def test_a_base_that_changed_after_the_plan_is_not_run(runs, tmp_path):
+    run = runs("sd15", ("bias",))["bias"].model_copy(update={"base_digest": "older"})
+    record = do(run, tmp_path)
+    assert record.status == "error"
+    assert "the base changed" in record.error
+
+
+def test_a_device_that_is_not_there(monkeypatch):
+    from bench.bases.hub import working_device
+
+    monkeypatch.setenv("LITMUS_DEVICE", "cuda:77")
+    with pytest.raises(LitmusError, match="no device 'cuda:77'"):
+        working_device()
+    monkeypatch.setenv("LITMUS_DEVICE", "gpu")
+    with pytest.raises(LitmusError, match="no device 'gpu'"):
+        working_device()

@@ -102,11 +102,11 @@ def _do(run: Run, record: Record, folder: Path, report: Report) -> None:
         base.texts.prepare([*task.texts(), ""])
     report("floor", 0, 0, None)
     floor = block(base, task, run.seed, sampling, extractors)
-    cost, curve, tuned = record.cost, None, None
+    cost, curve, trained = record.cost, None, None
     if run.method in PSEUDO:
         drawn = truth(base, task, raw=run.method == "truth_raw")
     else:
-        drawn, curve, tuned = _tuned(base, task, run, sampling, record, report)
+        drawn, curve, trained = _tuned(base, task, run, sampling, record, report)
         record.curve = _curve(curve)
     report("scoring", 0, 0, None)
     clock = time.perf_counter()
@@ -117,13 +117,13 @@ def _do(run: Run, record: Record, folder: Path, report: Report) -> None:
         record.notes.append(f"words that the base does not know: {', '.join(unknown)}")
     record.notes += task.notes
     record.files = _side_files(record.key, folder, task, drawn, scores.per_prompt)
-    if tuned and saved.wanted():
-        record.files["adapter"] = saved.keep(record, folder, base, tuned, make(run.method, **run.hyper), task)
+    if trained:
+        record.files["adapter"] = saved.keep(record, folder, base, trained, task)
 
 
 def _tuned(
     base: Base, task: Task, run: Run, sampling: Sampling, record: Record, report: Report
-) -> tuple[Drawn, trainer.Curve, Base | None]:
+) -> tuple[Drawn, trainer.Curve, dict[str, torch.Tensor] | None]:
     """Attach, train, draw, and measure what that took."""
     method, cost = make(run.method, **run.hyper), record.cost
     if source_digest(type(method)) != run.source:
@@ -170,7 +170,7 @@ def _tuned(
     pictures = sum(len(x.flatten(0, 1)) for x in (drawn.cell, drawn.prior, drawn.drift) if x is not None)
     cost.images_per_second = pictures / cost.seconds_sample
     report("measuring the cost", 0, 0, None)
-    kept = tuned if saved.wanted() else None
+    trained = saved.tensors(tuned.net, base.net, method) if saved.wanted() else None
     del tuned  # the measure makes copies of its own
     both = 2 if run.objective in NEEDS_CLASSES else 1  # a class picture beside each picture of the concept
     try:
@@ -183,7 +183,7 @@ def _tuned(
     for name, value in costs.items():
         if getattr(cost, name) is None:  # what was measured on the run itself stays
             setattr(cost, name, value)
-    return drawn, curve, kept
+    return drawn, curve, trained
 
 
 def _curve(curve: trainer.Curve) -> Curve:

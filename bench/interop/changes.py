@@ -233,7 +233,7 @@ def by_difference(merged: nn.Module, frozen: nn.Module, rank: int | None = None)
             )
         r = own if rank is None else min(rank, own)
         up, down = factored(delta.flatten(1), r)
-        worst = max(worst, float(s[r:].norm() / s.norm()))
+        worst = worst if rank is None else max(worst, float(s[r:].norm() / s.norm()))
         down = down.view(r, *delta.shape[1:]).to(before)
         found[path] = LowRank(None, down, up.view(len(delta), r, *(1 for _ in delta.shape[2:])).to(before), 1.0)
     return found, worst

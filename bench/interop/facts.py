@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bench.config import LitmusError
+from bench.provenance import now, provenance
 from bench.record import finite
 from bench.version import VERSION
 
@@ -62,7 +63,7 @@ class Facts(BaseModel):
 
 def of_run(record: Record, base: Base, task: Task) -> Facts:
     """The facts of a run's adapter."""
-    run = record.run
+    run, versions = record.run, provenance(now()).versions
     return Facts(
         kind="litmus",
         made_by=f"peft-litmus {VERSION}",
@@ -85,7 +86,7 @@ def of_run(record: Record, base: Base, task: Task) -> Facts:
         prompts=tuple(p.text for p in task.prompts[:PROMPTS]),
         scores=finite(record.scores),
         data_licence=getattr(task, "licence", "") or DATA_LICENCES.get(run.task.partition("/")[0], UNKNOWN),
-        versions=record.provenance.versions,
+        versions=versions,
     )
 
 

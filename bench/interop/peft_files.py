@@ -1,8 +1,8 @@
 """Checkpoints of Hugging Face's peft (adapter_config.json, adapter_model.safetensors), for every tuner.
 
 A checkpoint has one configuration for all its layers. Where a method here gives layers different settings and the
-tuner's configuration has a pattern for them, they go there; where it has none (RoAd's groups, FRoD's and Lily's shared
-tensors), the folder holds several checkpoints, part-0, part-1, ..., to be loaded one after another.
+tuner's configuration has a pattern for them, they go there; where it has none (RoAd's groups, FRoD's shared tensors),
+the folder holds several checkpoints, part-0, part-1, ..., to be loaded one after another.
 """
 
 from __future__ import annotations
@@ -151,20 +151,24 @@ def _pieces(configs: list[Any], tuned: nn.Module, frozen: nn.Module) -> list[tup
     try:
         return _filled(configs, tuned, frozen)
     except _Shared:
-        # Layers of one name and shape share here (Lily): a checkpoint for each such group shares alike.
-        return _filled([part for config in configs for part in _apart(config, frozen)], tuned, frozen)
+        # Given a pattern, Lily shares among all layers of a shape; given names, among those of a name, as ours do.
+        named = [_named(config, frozen) for config in configs]
+    try:
+        return _filled(named, tuned, frozen)
+    except _Shared:
+        raise LitmusError("peft would share tensors between layers that have their own here: no checkpoint") from None
 
 
-def _apart(config: Any, frozen: nn.Module) -> Iterator[Any]:
-    groups: dict[Any, list[str]] = {}
-    for path in _targets(config, frozen):
-        name = re.search(r"[^.]+(\.\d+)*$", path)
-        weight: Any = frozen.get_submodule(path).weight
-        groups.setdefault((name and name.group(), tuple(weight.shape)), []).append(path)
-    for paths in groups.values():
-        part = copy.deepcopy(config)
-        part.target_modules = pattern(paths)
-        yield part
+def _named(config: Any, frozen: nn.Module) -> Any:
+    """The configuration with the layers' last names as its targets. LitmusError where they mean other layers too."""
+    config, paths = copy.deepcopy(config), _targets(config, frozen)
+    config.target_modules = {found.group() for path in paths if (found := re.search(r"[^.]+(\.\d+)*$", path))}
+    if set(_targets(config, frozen)) != set(paths):
+        names = ", ".join(sorted(config.target_modules))
+        raise LitmusError(
+            f"peft tells these layers apart by their last names, and {names} are others too: no checkpoint"
+        )
+    return config
 
 
 @torch.no_grad()
@@ -235,6 +239,7 @@ def _put_one(denoiser: nn.Module, place: Path, tensors: dict[str, Tensor]) -> An
         raise LitmusError(f"{place} is a prompt for language models ({config.peft_type.value}): no denoiser takes one")
     config.inference_mode = False
     kept = copy.deepcopy(config)
+    before = {id(p) for p in denoiser.parameters()}  # the base's, and those of parts that are on it already
     with _quiet(), torch.random.fork_rng(devices=[]):
         try:
             model: Any = get_peft_model(denoiser, config)  # type: ignore[arg-type]
@@ -250,7 +255,7 @@ def _put_one(denoiser: nn.Module, place: Path, tensors: dict[str, Tensor]) -> An
     missing = set(found.missing_keys)
     every = list(model.named_parameters(remove_duplicate=False))
     given = {id(p) for key, p in every if key not in missing}
-    lacking = sorted(key for key, p in every if p.requires_grad and id(p) not in given)
+    lacking = sorted(key for key, p in every if p.requires_grad and id(p) not in given | before)
     if lacking:
         raise LitmusError(
             f"{place} lacks {lacking[0].removeprefix(INSIDE)} ({len(lacking)} tensors): it was cut, get it anew"

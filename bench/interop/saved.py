@@ -50,16 +50,20 @@ def _is_there(record: Record, folder: Path) -> bool:
     return bool(name) and (folder / "runs" / name).is_file()
 
 
-def keep(record: Record, folder: Path, frozen: Base, tuned: Base, method: Method, task: Task) -> str:
-    """Write the run's adapter beside its record; returns the file's name."""
-    from bench.interop.files import write
+def tensors(tuned: nn.Module, frozen: nn.Module, method: Method) -> dict[str, Tensor]:
+    """All that has to be kept of a trained network, on the CPU."""
     from bench.method import state
 
-    tensors = state(tuned.net)
-    if method.data_bound:
-        tensors |= moved(tuned.net, frozen.net)
+    found = state(tuned) | (moved(tuned, frozen) if method.data_bound else {})
+    return {key: x.to("cpu", copy=True) for key, x in found.items()}
+
+
+def keep(record: Record, folder: Path, base: Base, trained: dict[str, Tensor], task: Task) -> str:
+    """Write the run's adapter beside its record; returns the file's name."""
+    from bench.interop.files import write
+
     name = f"{record.key}.safetensors"
-    write(folder / name, tensors, about.header(about.of_run(record, frozen, task)))
+    write(folder / name, trained, about.header(about.of_run(record, base, task)))
     return name
 
 
@@ -91,40 +95,57 @@ def plain(key: str) -> str:
     return key.replace(".base_layer.", ".")
 
 
-def restore(base: Base, tensors: dict[str, Tensor], facts: Facts, file: object) -> tuple[Base, Method]:
+def restore(base: Base, kept: dict[str, Tensor], facts: Facts, file: object) -> tuple[Base, Method]:
     """(a copy of `base` with the run's adapter on it, its method).
 
     LitmusError when the method's file has changed since, or the tensors are not those of its network.
     """
     import torch
 
-    from bench.method import attached, load_state, make, source_digest
-    from bench.rng import rng
+    from bench.method import load_state, make, source_digest
 
     method = make(facts.method, **facts.hyper)
     if source_digest(type(method)) != facts.source:
         raise LitmusError(f"{file}: the file of the method {facts.method} has changed since it was trained")
     if method.side != "denoiser":
         base = base.with_text()
-    tuned = base.fork()
-    tuned.net.trigger = base.trigger(facts.trigger)
-    attached(method, tuned.net, rng("init", facts.seed))
-    for p in tuned.net.parameters():
-        if p.requires_grad:
-            p.data = p.data.float()  # as a run trains it, whatever the base's precision is
-    own = {key: x for key, x in tensors.items() if not key.startswith(MOVED)}
+    try:
+        tuned = _attached(base, method, facts, wide=False)
+    except RuntimeError as error:  # as in bench.attach: some starts exist in float32 alone
+        if "BFloat16" not in str(error):
+            raise
+        tuned = _attached(base, method, facts, wide=True)
+    own = {key: x for key, x in kept.items() if not key.startswith(MOVED)}
     try:
         load_state(tuned.net, own)
     except LitmusError as error:
         raise LitmusError(f"{file} does not fit the base {base.name}: {error}") from None
     params = {plain(key): p for key, p in tuned.net.named_parameters() if not p.requires_grad}
     with torch.no_grad():
-        for key, x in tensors.items():
+        for key, x in kept.items():
             name, _, end = key.removeprefix(MOVED).rpartition(".")
             if not key.startswith(MOVED) or end == "down":
                 continue
             factors = end == "up"
             p = params[name if factors else key.removeprefix(MOVED)]
-            delta = (x @ tensors[f"{MOVED}{name}.down"]).view_as(p) if factors else x
+            delta = (x @ kept[f"{MOVED}{name}.down"]).view_as(p) if factors else x
             p += delta.to(p)
     return tuned, method
+
+
+def _attached(base: Base, method: Method, facts: Facts, wide: bool) -> Base:
+    """A copy of the base with the method attached, what is trained in float32."""
+    from bench.method import attached
+    from bench.rng import rng
+
+    tuned, dtype = base.fork(), next(base.net.denoiser.parameters()).dtype
+    if wide:
+        tuned.net.float()
+    tuned.net.trigger = base.trigger(facts.trigger)
+    attached(method, tuned.net, rng("init", facts.seed))
+    for p in tuned.net.parameters():
+        if p.requires_grad:
+            p.data = p.data.float()
+        elif wide and p.is_floating_point():
+            p.data = p.data.to(dtype)
+    return tuned

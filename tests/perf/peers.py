@@ -76,8 +76,8 @@ def _options() -> argparse.Namespace:
         parser.error(
             f"no file {options.script}: fetch examples/dreambooth/train_dreambooth_lora.py of huggingface/diffusers"
         )
-    if min(options.pairs, options.tasks, options.steps, options.batch, options.rank, options.threads) < 1:
-        parser.error("pairs, tasks, steps, batch, rank and threads are at least 1")
+    if min(options.pairs, options.tasks, options.steps - 1, options.batch, options.rank, options.threads) < 1:
+        parser.error("pairs, tasks, batch, rank and threads are at least 1, steps at least 2")
     return options
 
 
@@ -95,7 +95,7 @@ def _said(what: str, found: dict[str, dict[str, float]], ratio: float) -> str:
 
 def _measure(side: str, names: list[str], options: argparse.Namespace, folder: Path) -> dict[str, float]:
     """{"step", "one", "suite"} in seconds."""
-    groups = [[name] for name in names] if side == "theirs" else [names[:1], names]
+    groups = [[name] for name in names] if side == "theirs" else [names[:1], names][: len(names)]
     seconds, steps = [], []
     for i, group in enumerate(groups):
         out = folder / f"{side}-{i}"
@@ -224,4 +224,5 @@ def prompt(task) -> str:
 _SIDES = {"theirs": _theirs, "ours": _ours}
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))  # a clone that is not installed will do
     main()

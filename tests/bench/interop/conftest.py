@@ -36,7 +36,6 @@ def trained():
 def kept(tmp_path):
     """A function: kept(base, tuned, method) -> the path of Litmus's own file of it."""
     from bench.interop import facts, files, saved
-    from bench.method import state
 
     def write(base: Any, tuned: Any, method: Any, **more: Any) -> Path:
         said = facts.Facts(
@@ -56,10 +55,8 @@ def kept(tmp_path):
             scores={"identity": 0.5},
             **more,
         )
-        tensors = state(tuned.net)
-        if method.data_bound:
-            tensors |= saved.moved(tuned.net, base.net)
-        return files.write(tmp_path / f"{method.name}.safetensors", tensors, facts.header(said))
+        trained = saved.tensors(tuned.net, base.net, method)
+        return files.write(tmp_path / f"{method.name}.safetensors", trained, facts.header(said))
 
     return write
 

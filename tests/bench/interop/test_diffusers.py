@@ -55,10 +55,10 @@ def drawn_by(pipe, base, steps: int = 4) -> torch.Tensor:
 def test_load_lora_weights_gives_our_pictures(pocket, pipeline, trained, kept, tmp_path, spec):
     tuned, method = trained(pocket, spec, by=0.02)
     folder, said = export(put(pocket, kept(pocket, tuned, method)), "diffusers", tmp_path / "lora")
-    assert said.startswith("LoRA on 48 layers") or "LoRA on" in said
+    assert said.startswith("LoRA on")
     pipeline.load_lora_weights(str(folder))
     wanted, plain = drawn(tuned), drawn(pocket)
-    assert (wanted - plain).abs().max() > 0.1
+    assert (wanted - plain).abs().max() > 0.05
     assert (drawn_by(pipeline, pocket) - wanted).abs().max() < 2e-3
 
 
@@ -114,7 +114,7 @@ def test_a_file_that_diffusers_wrote_is_read(toy_base, trained, answer, tmp_path
     torch.testing.assert_close(answer(back.base.net), answer(tuned.net), atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("spec", ["hydra", "dylora[rank=2]", "adalora"])
+@pytest.mark.parametrize("spec", ["increlora", "dylora[rank=2]", "adalora"])
 def test_any_change_of_low_rank_is_a_lora(toy_base, trained, kept, answer, tmp_path, spec):
     tuned, method = trained(toy_base, spec)
     _, said = export(put(toy_base, kept(toy_base, tuned, method)), "diffusers", tmp_path / "lora")
@@ -127,13 +127,13 @@ def test_any_change_of_low_rank_is_a_lora(toy_base, trained, kept, answer, tmp_p
 def test_other_changes_are_refused_or_taken_nearest(toy_base, trained, kept, tmp_path):
     for spec, reason in (
         ("bias", "bias is changed"),
-        ("svdiff[targets=attn]", "is no LoRA"),
+        ("oft", "is no LoRA"),
         ("adapter", "cannot be merged"),
     ):
         tuned, method = trained(toy_base, spec)
         with pytest.raises(LitmusError, match=reason):
             export(put(toy_base, kept(toy_base, tuned, method)), "diffusers", tmp_path / "x")
-    tuned, method = trained(toy_base, "svdiff[targets=attn]")
+    tuned, method = trained(toy_base, "oft")
     _, said = export(put(toy_base, kept(toy_base, tuned, method)), "diffusers", tmp_path / "near", rank=4)
     assert "rank 4; " in said
     assert said.endswith("is left out at most")

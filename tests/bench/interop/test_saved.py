@@ -85,6 +85,7 @@ def test_a_run_s_adapter_is_kept_with_all_about_it_and_the_commands_take_it(
     assert said is not None
     assert (said.key, said.method, said.base_digest, said.trigger) == (record.key, "lora", toy_base.digest, "sks")
     assert said.scores == record.scores
+    assert said.versions == record.provenance.versions
     assert said.base_licence
     assert said.data_licence == facts.UNKNOWN
     tuned = put(toy_base, folder / f"{record.key}.json")

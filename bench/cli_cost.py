@@ -63,14 +63,21 @@ def cost(
         raise LitmusError("no CUDA device is here: leave --device out to measure on the CPU")
     setting = Setting(batch=batch, resolution=resolution, dtype=dtype)
     found: list[race.Result] = []
+    kinds_of_weights: dict[str, None] = {}
     for name in split(base):
         say(f"racing on {name}")
         place = race.ground(name, weights, setting, torch.device(chosen))
+        kinds_of_weights[place.weights] = None
         for one in race.race(place, split(methods) or race.METHODS, reference, blocks, calls):
             found.append(one)
             if one.note:
                 say(f"{one.method} on {one.base}: {one.note}")
-    about = _about(chosen) | {"batch": batch, "dtype": dtype, "weights": weights, "reference": reference}
+    about = _about(chosen) | {
+        "batch": batch,
+        "dtype": dtype,
+        "weights": " and ".join(kinds_of_weights),
+        "reference": reference,
+    }
     about |= {"resolution": resolution, "blocks": blocks, "calls": calls}
     if form == "json":
         print(race_tables.as_json(found, about))

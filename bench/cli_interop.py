@@ -166,7 +166,7 @@ def score(
     from bench.extractors import load_extractors
     from bench.interop import scoring
 
-    cli_bases.surroundings(device, offline)
+    cli_bases.surroundings(base, device, offline)
     given = tasks.load(oneoff.task_name(task, identifier, class_word, kind))
     tuned = _loaded(lora, base, any_base)
     folder = out or results() / "scored" / f"{tuned.file.stem}-{given.name.replace('/', '-')}"

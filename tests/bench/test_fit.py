@@ -109,6 +109,7 @@ def test_a_row_is_the_step_and_what_follows_from_its_shapes(counted):
     assert "no place for the role 'bias'" in refused.note
     checkpointed = row("pocket", make("lora"), replace(setting, checkpointing=True))
     assert checkpointed.plain is None
+    assert checkpointed.checkpointed is not None
     assert checkpointed.checkpointed.saved < lora.plain.saved
     assert checkpointed.checkpointed.flops_step > lora.plain.flops_step
     tiny = row("pocket", make("lora"), replace(setting, vram=0.01, reserve=0))

@@ -120,5 +120,6 @@ def test_the_command_refuses_in_words():
 def test_on_a_gpu_the_allocator_is_asked():
     place = ground("sd15-small", "real", Setting(batch=2, dtype="bf16"), torch.device("cuda"))
     (lora,) = race(place, ["lora"], blocks=2, calls=1)
-    assert lora.bytes_reserved >= lora.bytes_allocated
+    assert lora.bytes_allocated is not None
+    assert (lora.bytes_reserved or 0) >= lora.bytes_allocated
     assert lora.bytes_allocated == pytest.approx(lora.bytes_forecast, rel=0.1)

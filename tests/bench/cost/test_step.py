@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -20,7 +22,7 @@ from bench.method import make, state
 NEAR = 0.05
 
 
-TINY = {"size": 1, "side": 16}
+TINY: Any = {"size": 1, "side": 16}
 
 
 @pytest.mark.parametrize("base", SMALL)

@@ -32,7 +32,7 @@ def reach(centre: float, scores: Mapping[float, float]) -> tuple[float, ...]:
     def score(k: int) -> tuple[float, int]:
         return scores[rate(centre, k)], k
 
-    tried = list(COARSE)
+    tried: list[int] = [*COARSE]
     while all(rate(centre, k) in scores for k in tried) and len(tried) < LIMIT:
         best = max(tried, key=score)
         if best == max(tried):

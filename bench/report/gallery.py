@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.record import Record, read_board
 from bench.report import grid
@@ -68,13 +68,14 @@ def write(board: Path, page: Path, methods: Sequence[str]) -> str:
 
 
 def _facts(rows: pd.DataFrame) -> list[str]:
-    if not len(rows) or not rows["trained"].any():
+    if not any(rows["trained"]):
         return ["", ""]
-    one = rows.iloc[0]
+    one: Any = rows.iloc[0]
     return [rate(float(one["lr"])), rough(float(one.get("scalars_trainable", math.nan)))]
 
 
-def _scores(row: pd.Series | None) -> tuple[str, str]:
+def _scores(row: Any) -> tuple[str, str]:
+    """Concept and following of a row of the frame, or None: no run."""
     if row is None:
         return MISSING, MISSING
     if row["failed"]:

@@ -100,7 +100,7 @@ def plan(
     for base in bases:
         rows = [_row(cell, places[base]) for cell in chosen if cell.base == base]
         own = protocol.model_copy(update={"base": base, "methods": tuple(rows), "extra": (), "sweep": None})
-        planned = board.plan(own, folder, retry_failed, catalogue and catalogue[base])
+        planned = board.plan(own, folder, retry_failed, catalogue[base] if catalogue else None)
         runs |= planned.plan
         notes += planned.notes
     found, ordered = _match(chosen, places, runs)

@@ -55,7 +55,11 @@ class Context:
         return replace(self, guidance=torch.full((len(self),), scale, device=self.states.device))
 
     def _each(self, change: Any) -> Context:
-        return Context(**{f.name: None if (x := getattr(self, f.name)) is None else change(x) for f in fields(self)})
+        changed: dict[str, Any] = {}
+        for f in fields(self):
+            x = getattr(self, f.name)
+            changed[f.name] = None if x is None else change(x)
+        return Context(**changed)
 
 
 Text = Tensor | Context
@@ -65,8 +69,11 @@ def join(parts: Sequence[Any]) -> Any:
     """Contexts, or text states, of several batches as one."""
     if isinstance(parts[0], Tensor):
         return torch.cat(list(parts))
-    columns = {f.name: [getattr(part, f.name) for part in parts] for f in fields(Context)}
-    return Context(**{name: None if xs[0] is None else torch.cat(xs) for name, xs in columns.items()})
+    joined: dict[str, Any] = {}
+    for f in fields(Context):
+        xs = [getattr(part, f.name) for part in parts]
+        joined[f.name] = None if xs[0] is None else torch.cat(xs)
+    return Context(**joined)
 
 
 def predict(denoiser: nn.Module, x: Tensor, t: Tensor, context: Text) -> Tensor:

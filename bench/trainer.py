@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -197,7 +197,7 @@ OPTIMISERS = {"adamw": _adamw, "adamw8bit": _adamw8bit}
 class _Mean:
     """The running mean of the trained tensors, its decay rising as (1 + n) / (10 + n) as in diffusers' EMAModel."""
 
-    def __init__(self, tensors: list[Tensor], decay: float):
+    def __init__(self, tensors: Sequence[Tensor], decay: float):
         self.tensors, self.decay, self.n = tensors, decay, 0
         self.mean = [x.detach().clone() for x in tensors]
 

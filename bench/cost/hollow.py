@@ -143,7 +143,7 @@ def _key(x: Any, inputs: list[Tensor]) -> Any:
     if isinstance(x, torch._ops.OpOverload):
         return _pure(x)
     if isinstance(x, tuple | list | dict):
-        parts = tuple(_key(y, inputs) for y in (x.items() if kind is dict else x))
+        parts = tuple(_key(y, inputs) for y in (x.items() if isinstance(x, dict) else x))
         return None if None in parts else parts
     return None
 

@@ -132,7 +132,7 @@ def attach(net: Any, parts: Parts, file: object) -> None:
     for part, changes in parts.items():
         module = _parts(net)[part]
         fitted = {path: _fitted(module.get_submodule(path), change, path, file) for path, change in changes.items()}
-        plain = {path: c for path, c in fitted.items() if isinstance(c, LowRank) and c.mid is None}
+        plain: Any = {path: c for path, c in fitted.items() if isinstance(c, LowRank) and c.mid is None}
         for sized in (False, True):
             if some := {path: c for path, c in plain.items() if (c.size is not None) == sized}:
                 _inject(module, some)

@@ -150,7 +150,8 @@ def of_layers(part: nn.Module, frozen: nn.Module) -> Changes | None:
         if change is None:
             return None
         found[path] = change
-        seen |= {id(p) for p in layer.parameters()}
+        module: Any = layer  # peft's tuner layers are modules, too
+        seen |= {id(p) for p in module.parameters()}
     alone = all(id(p) in seen for p in part.parameters() if p.requires_grad)
     return found if alone else None
 

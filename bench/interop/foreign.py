@@ -87,7 +87,7 @@ def _change(own: dict[str, Tensor], where: str) -> Change:
         cores = take("hada_t1", "hada_t2") if {"hada_t1", "hada_t2"} <= keys else None
         change = Hadamard(size, (a1, b1, a2, b2), scale(b1.shape[0]), cores)  # type: ignore[arg-type]
     elif any(key.startswith("lokr_") for key in keys):
-        sides = [_side(own, side) for side in ("lokr_w1", "lokr_w2")]
+        sides: Any = [_side(own, side) for side in ("lokr_w1", "lokr_w2")]
         if all(sides):
             pair = next((x for x in (sides[1], sides[0]) if len(x) == 2), None)
             core = own.pop("lokr_t2", None)
@@ -241,7 +241,7 @@ def _scale(path: str, rank: int, settings: dict[str, Any]) -> float:
     if alpha is None:
         return 1.0
     patterns = settings.get("alpha_pattern") or {}
-    alpha = patterns.get(get_pattern_key(patterns.keys(), path), alpha)
+    alpha = patterns.get(get_pattern_key(list(patterns), path), alpha)
     return alpha / (rank**0.5 if settings.get("use_rslora") else rank)
 
 

@@ -190,7 +190,8 @@ def agreement(heat: dict[tuple[str, str], float]) -> tuple[float, float, int]:
     both = [(heat[p], SIMILARITY[p]) for p in SIMILARITY if not math.isnan(heat.get(p, math.nan))]
     if len(both) < 4:
         return math.nan, math.nan, len(both)
-    found: Any = spearmanr(*zip(*both, strict=True))
+    ours, published = zip(*both, strict=True)
+    found: Any = spearmanr(ours, published)
     return float(found.statistic), float(found.pvalue), len(both)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl
 
 from bench.config import LitmusError, datasets, nearest
@@ -72,7 +73,7 @@ def list_tasks(split: str | None = None) -> list[str]:
 _KNOWN = ("identifier", "class_word", "kind", "live", "resolution")
 
 
-def _options(text: str, known: tuple[str, ...] = _KNOWN, what: str = "a folder task") -> tuple[str, dict[str, str]]:
+def _options(text: str, known: tuple[str, ...] = _KNOWN, what: str = "a folder task") -> tuple[str, dict[str, Any]]:
     """ "PATH?identifier=sks" -> ("PATH", {"identifier": "sks"})."""
     path, _, query = text.partition("?")
     options = dict(parse_qsl(query, keep_blank_values=True))

@@ -30,7 +30,7 @@ _ROWS = {
 }
 
 
-def load_any(path: str | Path, **options: str) -> Task:
+def load_any(path: str | Path, **options: Any) -> Task:
     """A task folder if it holds task.toml, else `photos` with `options` (identifier, class_word, kind, live, ...)."""
     folder = _folder(path)
     if (folder / "task.toml").is_file():

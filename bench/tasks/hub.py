@@ -50,7 +50,7 @@ def load(spec: str, image: str = "", text: str = "", revision: str = "", limit: 
 def _rows(name: str, split: str, revision: str, limit: str) -> Any:
     """The split as the library gives it, its pictures not yet decoded."""
     try:
-        from datasets import load_dataset  # pyright: ignore[reportMissingImports]
+        from datasets import load_dataset  # pyright: ignore[reportMissingImports, reportAttributeAccessIssue]
     except ImportError:  # also where our own data folder of that name is found instead
         raise LitmusError(
             f"hf:{name} needs the library datasets: pip install 'peft-litmus[hub]', or download the pictures and use "

@@ -43,6 +43,7 @@ def test_another_word_falls_into_letters():
 def test_base():
     base = toy_base()
     text = base.encode_text(["a red dog", "a blue dog"])
+    assert isinstance(text, torch.Tensor)
     assert text.shape == (2, LENGTH, 16)
     assert not text[0].allclose(text[1])
     z = base.encode(torch.rand(2, 3, 32, 32))

@@ -198,7 +198,8 @@ def test_every_picture_comes_equally_often(toy_base, toy_task):
     first, second = batches.draw(), batches.draw()
     assert not first.eps.equal(second.eps)
     assert first.x0.equal(pictures.latents[order[:2]])
-    assert pictures.fixed is not None
+    assert isinstance(pictures.fixed, torch.Tensor)
+    assert isinstance(first.context, torch.Tensor)
     assert first.context.equal(pictures.fixed[order[:2]])
 
 

@@ -171,6 +171,7 @@ def test_text_encoders_are_loaded_once_and_dropped(tiny_base, litmus_home, monke
     base = load_base(f"{tiny_base('sd35')}?dtype=fp32&resolution=64&tokens=32")
     assert base.net.text is None
     assert base.texts is not None
+    assert base.source is not None
     base.texts.prepare([*PROMPTS, ""])
     first = base.encode_text(PROMPTS)
     assert isinstance(first, Context)
@@ -180,6 +181,8 @@ def test_text_encoders_are_loaded_once_and_dropped(tiny_base, litmus_home, monke
     kept = again(PROMPTS)
     assert again.loads == 0
     assert kept.states.equal(first.states)
+    assert kept.pooled is not None
+    assert first.pooled is not None
     assert kept.pooled.equal(first.pooled)
     again(["something new"])
     assert again.loads == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import pytest
 import torch
@@ -27,7 +28,8 @@ def through_peft(denoiser, folder):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for place in peft_files.places(folder):
-            denoiser = PeftModel.from_pretrained(denoiser, str(place)).base_model.model
+            whole: Any = PeftModel.from_pretrained(denoiser, str(place))
+            denoiser = whole.base_model.model
     return denoiser
 
 

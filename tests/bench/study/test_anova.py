@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -69,7 +70,7 @@ def test_least_squares_means_and_tukey_are_statsmodels(unbalanced):
     model = Model(unbalanced, "y", [("a",)])
     means = model.means(("a",), pd.DataFrame({"a": [0, 1, 2]}))
     assert [means.value(k) for k in range(3)] == pytest.approx(unbalanced.groupby("a")["y"].mean().tolist())
-    theirs = pairwise_tukeyhsd(unbalanced["y"], unbalanced["a"])
+    theirs: Any = pairwise_tukeyhsd(unbalanced["y"], unbalanced["a"])
     ours = tukey(means)
     for row in ours.itertuples():
         i = [(0, 1), (0, 2), (1, 2)].index(tuple(sorted((row.a[0], row.b[0]))))

@@ -101,7 +101,9 @@ def test_a_study_that_was_stopped_and_a_run_that_failed(simulated):
     assert found.frame.loc[found.frame["failed"], "headline"].tolist() == [0.0]
     part = answer(found, light=True)
     assert part is not None
-    assert part.get("source").p < 0.05
+    source = part.get("source")
+    assert source is not None
+    assert source.p < 0.05
     assert not [v for v in part.heat.values() if math.isnan(v)]
     with pytest.raises(LitmusError, match="no cell of the study has a record yet"):
         grid([r for r in records if r.run.method != "adapter"], design)
@@ -115,7 +117,9 @@ def test_the_smallest_study_is_the_paper_s_own_form(simulated):
     found = answer(grid(records, design))
     assert found is not None
     assert [(e.term, e.df, e.df_error) for e in found.paper] == [("source", 9, 10), ("target", 6, 13)]
-    assert found.get("source").p < 0.001
+    source = found.get("source")
+    assert source is not None
+    assert source.p < 0.001
     assert found.map_[0].f == pytest.approx(found.paper[0].f)
     assert len(found.tied()) == 20  # a cell each: no two pairs can be told apart
     assert found.mixed.notes == ["one task only: nothing can be said about others"]

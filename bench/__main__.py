@@ -24,18 +24,9 @@ _guard()
 
 import typer  # noqa: E402  the guard speaks first
 
-from bench import (  # noqa: E402
-    cli_anova,
-    cli_bases,
-    cli_budgets,
-    cli_cost,
-    cli_extractors,
-    cli_fetch,
-    cli_fit,
-    cli_interop,
-    cli_lists,
-)
-from bench.cli import board_folder, board_names, method_names, print_table, say  # noqa: E402
+from bench import commands  # noqa: E402
+from bench.commands import anova, bases  # noqa: E402
+from bench.commands.shared import board_folder, board_names, method_names, print_table, say  # noqa: E402
 from bench.config import LitmusError  # noqa: E402
 from bench.world.cli import pocket, world  # noqa: E402
 
@@ -201,19 +192,19 @@ def run(
     extractors: Annotated[str | None, typer.Option(help="pocket, dino-clip, ... (litmus extractors)")] = None,
     timeout: Annotated[float | None, typer.Option(help="seconds per run")] = None,
     workers: WORKERS = None,
-    dtype: cli_bases.DTYPE = None,
-    resolution: cli_bases.RESOLUTION = None,
-    quantise: cli_bases.QUANTISE = None,
-    device: cli_bases.DEVICE = None,
-    offline: cli_bases.OFFLINE = False,
-    accumulate: cli_bases.ACCUMULATE = None,
-    checkpointing: cli_bases.CHECKPOINTING = False,
-    optimizer: cli_bases.OPTIMIZER = None,
-    min_snr: cli_bases.MIN_SNR = None,
-    ema: cli_bases.EMA = None,
-    compile: cli_bases.COMPILE = False,
-    sample_steps: cli_bases.SAMPLE_STEPS = None,
-    guidance: cli_bases.GUIDANCE = None,
+    dtype: bases.DTYPE = None,
+    resolution: bases.RESOLUTION = None,
+    quantise: bases.QUANTISE = None,
+    device: bases.DEVICE = None,
+    offline: bases.OFFLINE = False,
+    accumulate: bases.ACCUMULATE = None,
+    checkpointing: bases.CHECKPOINTING = False,
+    optimizer: bases.OPTIMIZER = None,
+    min_snr: bases.MIN_SNR = None,
+    ema: bases.EMA = None,
+    compile: bases.COMPILE = False,
+    sample_steps: bases.SAMPLE_STEPS = None,
+    guidance: bases.GUIDANCE = None,
     out: Annotated[Path | None, typer.Option(help="where results go  [default: results/mine]")] = None,
     retry_failed: RETRY = False,
     save: Annotated[bool, typer.Option("--save", help="keep each adapter, for litmus export, merge and score")] = False,
@@ -235,7 +226,7 @@ def run(
     from bench import board, oneoff
     from bench.config import results
 
-    cli_bases.surroundings(base, device, offline)
+    bases.surroundings(base, device, offline)
     folder = out or results() / "mine"
     protocol = oneoff.protocol(
         name=folder.name,
@@ -253,8 +244,8 @@ def run(
         dtype=dtype,
         resolution=resolution,
         quantise=quantise,
-        sampling=cli_bases.given(steps=sample_steps, guidance=guidance),
-        training=cli_bases.given(
+        sampling=bases.given(steps=sample_steps, guidance=guidance),
+        training=bases.given(
             accumulate=accumulate,
             checkpointing=checkpointing or None,
             optimizer=optimizer,
@@ -310,19 +301,12 @@ def report(
     """
     folder = board_folder(board)
     if (folder / "design.json").is_file():  # a study of `litmus anova`
-        cli_anova.write_report(folder)
+        anova.write_report(folder)
         return
     _finish(_write_report(folder))
 
 
-cli_lists.add_to(app)
-cli_budgets.add_to(app)
-cli_extractors.add_to(app)
-cli_fetch.add_to(app)
-cli_fit.add_to(app)
-cli_cost.add_to(app)
-cli_interop.add_to(app)
-cli_anova.add_to(app)
+commands.add_to(app)
 
 
 def main() -> None:

@@ -163,7 +163,7 @@ def test_dreambooth_by_command(original, tmp_path):
 
 
 def test_progress_is_told_where_there_is_no_terminal(original, monkeypatch):
-    from bench import cli_fetch
+    from bench.commands import fetch as cli_fetch
 
     monkeypatch.setattr(cli_fetch, "EVERY", 0.0)
     done = run("dreambooth")

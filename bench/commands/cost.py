@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli import print_table, say
+from bench.commands.shared import print_table, say
 from bench.config import LitmusError, nearest
 
 FORMATS = ("table", "json")

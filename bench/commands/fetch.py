@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli import say
+from bench.commands.shared import say
 from bench.config import LitmusError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli import print_table, say
+from bench.commands.shared import print_table, say
 from bench.config import LitmusError
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli import board_folder, method_names, print_table, say
+from bench.commands.shared import board_folder, method_names, print_table, say
 from bench.config import LitmusError
 
 

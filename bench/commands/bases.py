@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from bench.bases.spec import is_spec
-from bench.cli import say
+from bench.commands.shared import say
 
 _BASE, _TRAINING, _SAMPLING = "Base", "Training", "Sampling"
 

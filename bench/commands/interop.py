@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from bench import cli_bases
-from bench.cli import print_table, say
+from bench.commands import bases
+from bench.commands.shared import print_table, say
 from bench.config import LitmusError, nearest
 
 
@@ -141,8 +141,8 @@ def score(
     seeds: Annotated[str, typer.Option(help="0 or 0,1,2 or 0-4")] = "0",
     steps: Annotated[int, typer.Option(min=1, help="sampling steps")] = 20,
     guidance: Annotated[float, typer.Option(min=0.0, help="guidance scale, 1 for none")] = 4.0,
-    device: cli_bases.DEVICE = None,
-    offline: cli_bases.OFFLINE = False,
+    device: bases.DEVICE = None,
+    offline: bases.OFFLINE = False,
     extractors: Annotated[str, typer.Option(help="the evaluators that score")] = "pocket",
     out: Annotated[
         Path | None, typer.Option(help="where scores and pictures go  [default: results/scored/NAME]")
@@ -166,7 +166,7 @@ def score(
     from bench.extractors import load_extractors
     from bench.interop import scoring
 
-    cli_bases.surroundings(base, device, offline)
+    bases.surroundings(base, device, offline)
     given = tasks.load(oneoff.task_name(task, identifier, class_word, kind))
     tuned = _loaded(lora, base, any_base)
     folder = out or results() / "scored" / f"{tuned.file.stem}-{given.name.replace('/', '-')}"

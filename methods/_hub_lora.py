@@ -251,8 +251,8 @@ class _Kept(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        a = ctx.saved_tensors[-1]
-        numbers, v, grad = (t.to(a.dtype) for t in (*ctx.saved_tensors[:2], grads[0]))  # autocast made them narrow
+        *saved, a = ctx.saved_tensors  # once: checkpointing gives them out once
+        numbers, v, grad = (t.to(a.dtype) for t in (*saved, grads[0]))  # autocast made them narrow
         x = (numbers[..., None] * v).flatten(-2)[..., : a.shape[-1]]
         return grad @ a, grad.flatten(0, -2).mT @ x.flatten(0, -2), None
 

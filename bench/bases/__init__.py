@@ -200,7 +200,7 @@ def load_base(name: str, dtype: str = "fp32") -> Base:
     from bench.config import LitmusError, nearest
 
     if name not in BASES and is_spec(name):
-        return _load(name)
+        return _load_hub(name)
     if name not in BASES:
         line = nearest(name, BASES, "base")
         raise LitmusError(f"{line}; or a folder in diffusers' layout, or owner/name of the hub")
@@ -209,14 +209,19 @@ def load_base(name: str, dtype: str = "fp32") -> Base:
     return replace(_load(name), compute=dtype)
 
 
-@lru_cache(maxsize=2)
+@lru_cache
 def _load(name: str) -> Base:
-    if name in BASES:
-        base = BASES[name]()
-    else:
-        from bench.bases.hub import load
+    return _at_rest(BASES[name]())
 
-        base = load(name)
+
+@lru_cache(maxsize=2)  # they are large
+def _load_hub(name: str) -> Base:
+    from bench.bases.hub import load
+
+    return _at_rest(load(name))
+
+
+def _at_rest(base: Base) -> Base:
     for part in (base.net, base.vae):
         part.requires_grad_(False).eval()
     return base

@@ -33,7 +33,7 @@ def up_to_64(size: float) -> int:
         (lambda n: 7 * n, 700, 100),
         (lambda n: 7 * n, 3, 1),
         (lambda n: 7 * n, 704, 101),
-        (lambda n: 6000 // n, 60, 100),  # more of the size, fewer scalars
+        (lambda n: 6000 // n, 60, 99),  # more of the size, fewer scalars; of 99 and 100 the smaller
         (lambda n: 6000 // n, 9000, 1),
         (lambda n: 64 * (n // 8 + 1), 640, 72),  # in steps of eight
         (even, 600, 60),

@@ -102,14 +102,14 @@ def _stop_half_way(original: Path, server, client, how: signal.Signals) -> tuple
     half = (original / PHOTO).stat().st_size // 2
     server.faults[PHOTO] = [f"stall:{half}"]
     process = client("dreambooth")
-    assert server.stalled.wait(30), process.communicate(timeout=10)
+    assert server.stalled.wait(120), process.communicate(timeout=10)
     part = datasets() / ".fetch" / "dreambooth" / f"{PHOTO}.part"
     for _ in range(200):  # until what was sent has been written
         if part.exists() and part.stat().st_size == half:
             break
         threading.Event().wait(0.02)
     process.send_signal(how)
-    _, said = process.communicate(timeout=15)
+    _, said = process.communicate(timeout=120)
     assert not (datasets() / "dreambooth").exists()
     assert list_tasks() == []
     assert part.stat().st_size == half

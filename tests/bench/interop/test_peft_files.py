@@ -15,7 +15,7 @@ from bench.method import METHODS, load_plugins
 
 load_plugins()
 TUNERS = [*sorted(name for name, cls in METHODS.items() if hasattr(cls, "config")), "lora"]
-MANY = {"frod"}  # not to be said in one configuration
+MANY = {"bdlora", "frod", "velora"}  # not to be said in one configuration
 # One of each way in which configurations are joined or shared; the others are marked slow.
 QUICK = {"lora", "pissa", "loha", "ia3", "osf", "c3a", "fourierft", "vera", "vblora", "tinylora", "frod", "lily"}
 CASES = [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in TUNERS if n != "adamss"]

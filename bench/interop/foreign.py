@@ -92,7 +92,7 @@ def _change(own: dict[str, Tensor], where: str) -> Change:
             pair = next((x for x in (sides[1], sides[0]) if len(x) == 2), None)
             core = own.pop("lokr_t2", None)
             # LyCORIS takes no scale where both are whole
-            change = Kronecker(size, *sides, scale(None if pair is None else pair[1].shape[0]), core)
+            change = Kronecker(size, sides[0], sides[1], scale(None if pair is None else pair[1].shape[0]), core)
     if change is None or own:
         raise LitmusError(
             f"{where} holds {', '.join(sorted(own or keys))}, which is no LoRA, LoHa or LoKr that is known here"

@@ -25,6 +25,14 @@ def _one_thread():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _registered():
+    """The registry is full before a test may put another in its place: it is filled once in a process."""
+    from bench.method import load_plugins
+
+    load_plugins()
+
+
 @pytest.fixture(autouse=True)
 def litmus_home(tmp_path, monkeypatch) -> Path:
     """$LITMUS_HOME for this test: datasets/, results/ and the cache lie in its temporary folder."""

@@ -281,7 +281,8 @@ def sweep(protocol: PROTOCOL, results: RESULTS = None, workers: WORKERS = None, 
         raise LitmusError(f"{rules.name} has no [sweep] table: litmus bench {protocol} runs it")
     planned = _planned(rules, results, workers, retry_failed)
     records = board.run(planned, say)
-    while (further := board.plan(rules, planned.folder)).plan.keys() != planned.plan.keys():  # a search goes on
+    # A search goes on for as long as its records make the plan grow.
+    while rules.sweep.around and (further := board.plan(planned.protocol, planned.folder)).plan != planned.plan:
         say(further.headline())
         records = board.run(planned := further, say)
     say(board.summary(planned, records))

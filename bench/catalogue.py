@@ -6,32 +6,17 @@ task that the protocol names: a wrong name or a broken picture is one line befor
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from dataclasses import asdict
 from typing import Any
 
+from bench import aside
 from bench.config import PSEUDO, LitmusError, Protocol, nearest
 from bench.plan import Catalogue, Competitor, TaskFacts, objectives, specs, task_names
-
-_MARK = "litmus-catalogue:"  # the answer's line; whatever else a library prints is not it
 
 
 def ask(protocol: Protocol) -> Catalogue:
     """The catalogue of everything that `protocol` names. LitmusError for what is unknown, missing or broken."""
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.catalogue"], input=json.dumps(_request(protocol)), capture_output=True, text=True
-    )
-    lines = [line for line in done.stdout.splitlines() if line.startswith(_MARK)]
-    if not lines:
-        last = (done.stderr.strip() or "no output").splitlines()[-1]
-        raise LitmusError(f"cannot look up what the protocol names: {last}")
-    answer = json.loads(lines[-1].removeprefix(_MARK))
-    if "error" in answer:
-        raise LitmusError(answer["error"])
-    return _read(answer)
+    return _read(aside.ask("bench.catalogue", _request(protocol), "look up what the protocol names"))
 
 
 def look_up(protocol: Protocol) -> Catalogue:
@@ -122,16 +107,5 @@ def unknown_line(task: str, words: list[str], base: str) -> str:
     )
 
 
-def _main() -> None:
-    out = os.dup(1)
-    os.dup2(2, 1)  # a library that prints must not end up in the answer
-    try:
-        answer = survey(json.loads(sys.stdin.read()))
-    except LitmusError as error:
-        answer = {"error": str(error)}
-    with os.fdopen(out, "w") as file:
-        file.write(_MARK + json.dumps(answer) + "\n")
-
-
 if __name__ == "__main__":
-    _main()
+    aside.answer(survey)

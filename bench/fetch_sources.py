@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.config import LitmusError, datasets, nearest
 from bench.fetch import Bundle, Item, sha256
+from bench.files import whole
 from bench.tasks import dreambooth as copy
 from bench.tasks import prompts as words
 from bench.tasks.folder import ENDINGS
@@ -226,7 +227,6 @@ def pin(file: Path, had: dict[str, Path]) -> int:
             picture = had[said[1]]
             lines += [f'sha256 = "{sha256(picture)}"', f"bytes = {picture.stat().st_size}"]
             n += 1
-    part = file.with_name(f".{file.name}.part")
-    part.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    part.replace(file)
+    with whole(file) as part:
+        part.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return n

@@ -5,8 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -15,8 +14,9 @@ from typing import Any
 from bench.bases.architectures import ARCHITECTURES
 from bench.config import LitmusError
 from bench.cost.step import Step
+from bench.files import whole
 from bench.fit import GIB, NOT, WITH, Row, Setting
-from bench.params import markdown
+from bench.params import markdown, refusals
 
 HEADER = [
     "method", "trainable", "share", "stored", "AdamW", "saved", "peak", "saved, checkpointing", "peak, checkpointing",
@@ -63,15 +63,6 @@ def wide(found: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
         lines.setdefault(row.method, {})[row.base] = " / ".join(peaks) + {WITH: " ᶜ", NOT: " ✗"}.get(row.verdict, "")
     header = ["method", *(ARCHITECTURES[base].title for base in bases)]
     return header, [[method, *(cells.get(base) or "–" for base in bases)] for method, cells in lines.items()]
-
-
-def refusals(found: Iterable[Row]) -> list[str]:
-    """A line for each reason why a method has no number, with the bases it holds for."""
-    reasons: dict[tuple[str, str], list[str]] = {}
-    for row in found:
-        if row.note:
-            reasons.setdefault((row.method, row.note), []).append(row.base)
-    return [f"{method} on {', '.join(bases)}: {note}" for (method, note), bases in reasons.items()]
 
 
 def written(found: Sequence[Row], setting: Setting, form: str) -> str:
@@ -174,10 +165,8 @@ def write(folder: Path, found: Sequence[Row], setting: Setting) -> list[Path]:
 
 
 def save(file: Path, content: bytes) -> Path:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f".{file.name}.{os.getpid()}.part")
-    part.write_bytes(content)
-    os.replace(part, file)
+    with whole(file) as part:
+        part.write_bytes(content)
     return file
 
 

@@ -6,8 +6,9 @@ import csv
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from bench import method as contract
 from bench.bases.architectures import ARCHITECTURES, shape
@@ -112,8 +113,11 @@ def markdown(header: list[str], body: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
-def refusals(found: list[Row]) -> list[str]:
-    """A line for each reason why a method has no place, with the bases it holds for."""
+def refusals(found: Iterable[Any]) -> list[str]:
+    """A line for each reason why a method has no place, with the bases it holds for.
+
+    `found` are rows of this table or of another with method, base, scalars and note (bench.fit).
+    """
     reasons: dict[tuple[str, str], list[str]] = {}
     for row in found:
         if row.scalars is None and (at := reasons.setdefault((row.method, row.note), [])) is not None:

@@ -6,21 +6,17 @@ A published architecture (litmus params lists them) is looked at in shapes alone
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from bench import aside
 from bench.config import LitmusError
 
 PUBLISHED = ("attn2o", "ffni")  # the pair whose count at each width is the size that the others are brought to
 # Widths of the authors' configurations (Xiang-cd/unet-finetune at e87962c); every other pair has 60 there.
 RELEASED = {("resi", "resi"): 6, ("resi", "reso"): 7, ("reso", "reso"): 9}
 RELEASED_WIDTH = 60
-_MARK = "litmus-places:"
 
 
 @dataclass(frozen=True)
@@ -54,16 +50,7 @@ class Places:
 def ask(base: str, inputs: Sequence[str], outputs: Sequence[str], sizes: str, widths: Sequence[int]) -> Places:
     """`find` in a process of its own. LitmusError for an unknown base, position or rule."""
     request = {"base": base, "inputs": inputs, "outputs": outputs, "sizes": sizes, "widths": widths}
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.places"], input=json.dumps(request), capture_output=True, text=True
-    )
-    lines = [line for line in done.stdout.splitlines() if line.startswith(_MARK)]
-    if not lines:
-        last = (done.stderr.strip() or "no output").splitlines()[-1]
-        raise LitmusError(f"cannot look at the positions of {base}: {last}")
-    answer = json.loads(lines[-1].removeprefix(_MARK))
-    if "error" in answer:
-        raise LitmusError(answer["error"])
+    answer = aside.ask("bench.places", request, f"look at the positions of {base}")
     return Places(base, tuple(Way(**way) for way in answer["ways"]), answer["refused"])
 
 
@@ -143,17 +130,10 @@ def _way(net: Any, pair: tuple[str, str], size: int, sizes: str) -> Way:
     return Way(*pair, size=size, width=method.width, scalars=method.count(net))
 
 
-def _main() -> None:
-    out = os.dup(1)
-    os.dup2(2, 1)  # a library that prints must not end up in the answer
-    try:
-        found = find(**json.loads(sys.stdin.read()))
-        answer: dict[str, Any] = {"ways": [asdict(way) for way in found.ways], "refused": found.refused}
-    except LitmusError as error:
-        answer = {"error": str(error)}
-    with os.fdopen(out, "w") as file:
-        file.write(_MARK + json.dumps(answer) + "\n")
+def _answer(request: dict[str, Any]) -> dict[str, Any]:
+    found = find(**request)
+    return {"ways": [asdict(way) for way in found.ways], "refused": found.refused}
 
 
 if __name__ == "__main__":
-    _main()
+    aside.answer(_answer)

@@ -12,6 +12,7 @@ from pathlib import Path
 from bench import method as contract
 from bench.bases.architectures import ARCHITECTURES, shape
 from bench.config import LitmusError
+from bench.files import whole
 from bench.method import Method, Network, load_plugins, make, parse_spec, reach
 from bench.params import NEAR, markdown
 
@@ -141,9 +142,8 @@ def page(found: Sequence[Cell], base: str = "sd15") -> str:
 def write(path: Path, found: Sequence[Cell], base: str = "sd15") -> None:
     """Write the page, keeping what stands in the file after its END line."""
     old = path.read_text(encoding="utf-8") if path.is_file() else ""
-    part = path.with_name(path.name + ".part")
-    part.write_text(page(found, base) + old.partition(END + "\n")[2], encoding="utf-8")
-    part.replace(path)
+    with whole(path) as part:
+        part.write_text(page(found, base) + old.partition(END + "\n")[2], encoding="utf-8")
 
 
 def _number(size: float | None) -> str:

@@ -6,7 +6,6 @@ Layout of a board: `<board>/runs/<key>.json` (this record), `<key>.prompts.json`
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import math
@@ -17,6 +16,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.config import LitmusError, Sample, Train
+from bench.files import whole
 
 SCHEMA = 1
 
@@ -160,17 +160,12 @@ def no_space(error: OSError) -> bool:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write `data` to `path` whole or not at all; no space or no permission is one clear line."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(part, "wb") as file:
+        with whole(path) as part, open(part, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(part, path)
     except OSError as error:
-        with contextlib.suppress(OSError):  # in an unwritable folder the part is not there either
-            part.unlink()
         raise DiskError(disk_line(path.parent, error)) from error
 
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.config import results
+from bench.files import whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -81,11 +81,5 @@ REMEMBERED = 2**24  # bytes: 16 MiB are read in an instant
 
 
 def _write(file: Path, write: Callable[[Path], object]) -> None:
-    part = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError), whole(file) as part:
         write(part)
-        os.replace(part, file)
-    except OSError:
-        with suppress(OSError):
-            part.unlink()

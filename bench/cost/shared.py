@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import os
 from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ import torch
 
 from bench.config import results
 from bench.cost.measure import Example, measure
+from bench.files import whole
 from bench.method import source_digest
 
 if TYPE_CHECKING:
@@ -58,12 +58,6 @@ def method_costs(base: Base, method: Method, batch: int) -> dict[str, float | in
         net = copy.copy(net)  # its tensors stay shared; `measure` makes copies of its own
         net.trigger = base.trigger(WORD)
     costs = measure(method, net, example, base.autocast, timed_calls=CALLS)
-    part = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError), whole(file) as part:
         part.write_text(json.dumps(costs), encoding="utf-8")
-        os.replace(part, file)
-    except OSError:
-        with suppress(OSError):
-            part.unlink()
     return costs

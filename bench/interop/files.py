@@ -6,11 +6,12 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.config import LitmusError
+from bench.files import whole
 from bench.record import DiskError, disk_line
 
 if TYPE_CHECKING:
@@ -57,16 +58,12 @@ def write(file: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str]) 
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    part = file.with_name(f".{file.name}.{os.getpid()}.part")
     # A copy of each: safetensors refuses tensors that share memory.
     own = {key: x.detach().to("cpu", copy=True).contiguous() for key, x in tensors.items()}
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        save_file(own, part, dict(header))
-        os.replace(part, file)
+        with whole(file) as part:
+            save_file(own, part, dict(header))
     except (OSError, SafetensorError) as error:
-        with suppress(OSError):
-            part.unlink()
         raise DiskError(disk_line(file.parent, error if isinstance(error, OSError) else OSError(str(error)))) from error
     return file
 

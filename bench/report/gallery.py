@@ -6,13 +6,15 @@ JPEGs that a code host shows in a table. Scores are normalised in the block: 0 i
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.record import Record, read_board
+from bench.record import Record, read_board, write_bytes
 from bench.report import grid
+from bench.report.sheet import DASH
 from bench.report.table import NAMES
 from bench.report.value import number, rate, rough
 from bench.study.frame import short, tidy
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 
 SHOWN = 4  # prompts of each task, evenly chosen
 GAP = 4  # white pixels between two tasks' pictures
-MISSING = "–"
 
 
 def write(board: Path, page: Path, methods: Sequence[str]) -> str:
@@ -35,7 +36,6 @@ def write(board: Path, page: Path, methods: Sequence[str]) -> str:
     records, _ = read_board(board)
     frame = tidy(records).frame
     pictures = page.with_suffix("")
-    pictures.mkdir(parents=True, exist_ok=True)
     names = [*(n for n in ("truth", "base") if (frame["method"] == n).any()), *(m for m in methods if m not in NAMES)]
     tasks = sorted(frame["task"].unique(), key=lambda task: ("/style" in task, task))
     seed = int(frame["seed"].min())
@@ -77,9 +77,9 @@ def _facts(rows: pd.DataFrame) -> list[str]:
 def _scores(row: Any) -> tuple[str, str]:
     """Concept and following of a row of the frame, or None: no run."""
     if row is None:
-        return MISSING, MISSING
+        return DASH, DASH
     if row["failed"]:
-        return str(row["status"]), MISSING
+        return str(row["status"]), DASH
     return number(row["concept_norm"]), number(row["follow_norm"])
 
 
@@ -102,6 +102,6 @@ def _strip(records: Sequence[Record], runs: Path) -> np.ndarray | None:
 def _save(strip: np.ndarray, file: Path) -> None:
     from PIL import Image
 
-    part = file.with_suffix(".part")
-    Image.fromarray(strip).save(part, "JPEG", quality=88, subsampling=0)
-    part.replace(file)
+    sheet = io.BytesIO()
+    Image.fromarray(strip).save(sheet, "JPEG", quality=88, subsampling=0)
+    write_bytes(file, sheet.getvalue())

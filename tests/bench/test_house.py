@@ -18,10 +18,12 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYER = {
     **dict.fromkeys(
         [
+            "bench.aside",
             "bench.bracket",
             "bench.budget",
             "bench.config",
             "bench.denoisers",
+            "bench.files",
             "bench.forwards",
             "bench.method",
             "bench.rng",

@@ -68,6 +68,13 @@ RESULTS = Annotated[
 WORKERS = Annotated[
     int | None, typer.Option("--workers", "-j", min=1, help="processes side by side  [default: one per core]")
 ]
+BASE = Annotated[
+    str | None,
+    typer.Option(
+        help="another base than the protocol's: a folder or owner/name; its records lie in results/<protocol>-<base>",
+        show_default=False,
+    ),
+]
 RETRY = Annotated[bool, typer.Option("--retry-failed", help="run again what ended in error, oom, timeout or crashed")]
 
 
@@ -85,6 +92,18 @@ def _top(
 
 
 # --- running ------------------------------------------------------------------------------------------------------
+
+
+def _ruled(name: str, base: str | None) -> Any:
+    """The protocol called `name`, on `base` where one is given: then under a name of its own."""
+    from bench import oneoff
+    from bench.config import load_protocol
+
+    rules = load_protocol(name)
+    if base is not None:
+        rules = oneoff.on(rules, base)
+    bases.surroundings(rules.base, None, False)
+    return rules
 
 
 def _planned(protocol: Any, folder: Path | None, workers: int | None, retry: bool) -> Any:
@@ -113,17 +132,23 @@ def _finish(failed: list[str]) -> None:
 
 
 @app.command("bench")
-def bench_(protocol: PROTOCOL, results: RESULTS = None, workers: WORKERS = None, retry_failed: RETRY = False) -> None:
+def bench_(
+    protocol: PROTOCOL,
+    base: BASE = None,
+    results: RESULTS = None,
+    workers: WORKERS = None,
+    retry_failed: RETRY = False,
+) -> None:
     """Run a protocol's missing runs, then write its tables, figures and page.
 
     Stop it at any time: `litmus bench quick` again goes on where it was.
 
-    Examples: `litmus bench smoke` · `litmus bench quick -j 4` · `litmus bench my.toml --results /data/mine`
+    Examples: `litmus bench smoke` · `litmus bench quick -j 4` · `litmus bench my.toml --results /data/mine` ·
+    `litmus bench real --base models/sdxl`
     """
     from bench import board
-    from bench.config import load_protocol
 
-    planned = _planned(load_protocol(protocol), results, workers, retry_failed)
+    planned = _planned(_ruled(protocol, base), results, workers, retry_failed)
     records = board.run(planned, say)
     say(board.summary(planned, records))
     faults = _write_report(planned.folder, anew=bool(planned.todo))
@@ -151,6 +176,7 @@ def _write_report(folder: Path, anew: bool = True) -> list[str]:
 @app.command()
 def plan(
     protocol: PROTOCOL,
+    base: BASE = None,
     results: RESULTS = None,
     every: Annotated[bool, typer.Option("--every", help="list each run with its key")] = False,
 ) -> None:
@@ -159,10 +185,9 @@ def plan(
     Example: `litmus plan quick --every`
     """
     from bench import board
-    from bench.config import load_protocol
     from bench.progress import cell
 
-    planned = _planned(load_protocol(protocol), results, None, False)
+    planned = _planned(_ruled(protocol, base), results, None, False)
     if every:
         rows = [[key, planned.status(key), cell(run)] for key, run in planned.plan.items()]
         print_table(["key", "status", "run"], rows)
@@ -189,7 +214,12 @@ def run(
     base: Annotated[
         str | None, typer.Option(help="pocket, toy, a folder in diffusers' layout, or owner/name[@revision] of the hub")
     ] = None,
-    extractors: Annotated[str | None, typer.Option(help="pocket, dino-clip, ... (litmus extractors)")] = None,
+    extractors: Annotated[
+        str | None,
+        typer.Option(
+            help="pocket, dino-clip, ... (litmus extractors)  [default: dino-clip for a base of diffusers]"
+        ),
+    ] = None,
     timeout: Annotated[float | None, typer.Option(help="seconds per run")] = None,
     workers: WORKERS = None,
     dtype: bases.DTYPE = None,
@@ -266,7 +296,13 @@ def run(
 
 
 @app.command()
-def sweep(protocol: PROTOCOL, results: RESULTS = None, workers: WORKERS = None, retry_failed: RETRY = False) -> None:
+def sweep(
+    protocol: PROTOCOL,
+    base: BASE = None,
+    results: RESULTS = None,
+    workers: WORKERS = None,
+    retry_failed: RETRY = False,
+) -> None:
     """Try learning rates of a protocol's [sweep] table on tuning tasks, and print the best of each method.
 
     The table lists rates (`[sweep.lrs]`), or methods whose rate is searched around their own (`around = [...]`).
@@ -274,9 +310,8 @@ def sweep(protocol: PROTOCOL, results: RESULTS = None, workers: WORKERS = None, 
     Example: `litmus sweep tuning`
     """
     from bench import board
-    from bench.config import load_protocol
 
-    rules = load_protocol(protocol)
+    rules = _ruled(protocol, base)
     if rules.sweep is None:
         raise LitmusError(f"{rules.name} has no [sweep] table: litmus bench {protocol} runs it")
     planned = _planned(rules, results, workers, retry_failed)

@@ -11,7 +11,7 @@ from typing import Any
 
 from bench import aside
 from bench.config import PSEUDO, LitmusError, Protocol, nearest
-from bench.plan import Catalogue, Competitor, TaskFacts, objectives, specs, task_names
+from bench.plan import Catalogue, Competitor, TaskFacts, objectives, scored_with, specs, task_names
 
 
 def ask(protocol: Protocol) -> Catalogue:
@@ -27,7 +27,7 @@ def look_up(protocol: Protocol) -> Catalogue:
 def _request(protocol: Protocol) -> dict[str, Any]:
     return {
         "base": protocol.base,
-        "extractors": protocol.extractors,
+        "extractors": scored_with(protocol),
         "specs": specs(protocol),
         "tasks": task_names(protocol),
         "objectives": objectives(protocol),

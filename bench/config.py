@@ -207,7 +207,7 @@ class Protocol(_Strict):
     protocol: int = Field(default=1, ge=1)
     title: str = ""
     base: str = "pocket"
-    extractors: str = "pocket"
+    extractors: str = ""  # empty: those that know the base's pictures (bench.plan.scored_with)
     tasks: tuple[str, ...] = Field(min_length=1)
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     objective: str = "plain"

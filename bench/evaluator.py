@@ -78,7 +78,7 @@ def look(extractors: Extractors, images: Tensor) -> Views:
     flat = images.flatten(0, len(lead) - 1)
 
     def shaped(x: Tensor) -> np.ndarray:
-        return x.double().cpu().numpy().reshape(*lead, x.shape[-1])
+        return x.cpu().double().numpy().reshape(*lead, x.shape[-1])
 
     seen = {}
     if len(flat):

@@ -15,6 +15,11 @@ from bench.record import Record
 TIMEOUT = 6 * 3600.0  # seconds a run on a base of diffusers may take: the default of boards is meant for small ones
 
 
+def _plain(name: str) -> str:
+    """`name` as a protocol may be called."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", name).lstrip("_.-")
+
+
 def task_name(task: str, identifier: str | None, class_word: str | None, kind: str | None) -> str:
     """A task as the registry names it: a path made absolute, with the words that describe its pictures."""
     words = {"identifier": identifier, "class_word": class_word, "kind": kind}
@@ -68,7 +73,7 @@ def protocol(
         raise LitmusError("--resolution and --quantise are for a base from a folder or the hub: give one with --base")
     table = given(base=base, extractors=extractors, objective=objective)
     table |= {
-        "name": re.sub(r"[^A-Za-z0-9_.-]", "-", name).lstrip("_.-") or "mine",
+        "name": _plain(name) or "mine",
         "tasks": tasks,
         "seeds": numbers(seeds),
         "train": given(steps=steps, batch=batch, dtype=dtype, **(training or {})),
@@ -77,6 +82,14 @@ def protocol(
         "methods": [given(spec=spec, lr=lr) for spec in methods],
     }
     return make_protocol(table, "litmus run")
+
+
+def on(rules: Protocol, base: str) -> Protocol:
+    """`rules` on another base, under a name of its own, so that its records do not mix with those of the first."""
+    table = rules.model_dump(exclude_none=True)
+    place = Path(base.partition("?")[0].partition("@")[0]).name
+    table |= {"base": base, "name": f"{rules.name}-{_plain(place)}"}
+    return make_protocol(table, rules.name)
 
 
 def numbers(text: str) -> list[int]:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from bench.bases import BASES
+from bench.bases.spec import is_spec
 from bench.bracket import reach
 from bench.config import PSEUDO, UNTRAINED, LitmusError, Protocol, nearest
 from bench.record import Run
@@ -63,6 +65,13 @@ def task_names(protocol: Protocol) -> list[str]:
     """Every task that a protocol names, in order."""
     rows = [*protocol.methods, *protocol.extra]
     return list(dict.fromkeys([*protocol.tasks, *(task for row in rows for task in row.tasks or ())]))
+
+
+def scored_with(protocol: Protocol) -> str:
+    """The extractors of a protocol: where it names none, published encoders for a base of real pictures."""
+    if protocol.extractors:
+        return protocol.extractors
+    return "dino-clip" if protocol.base not in BASES and is_spec(protocol.base) else "pocket"
 
 
 def objectives(protocol: Protocol) -> list[str]:
@@ -153,7 +162,7 @@ def expand(
                 task_digest=facts.digest,
                 seed=seed,
                 sample=protocol.sample,
-                extractors=protocol.extractors,
+                extractors=scored_with(protocol),
                 extractors_digest=catalogue.extractors_digest,
             )
         )

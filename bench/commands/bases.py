@@ -59,5 +59,7 @@ def surroundings(base: str | None, device: str | None, offline: bool) -> None:
         os.environ["LITMUS_DEVICE"] = device
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
+    elif os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
+        return
     elif base is not None and is_spec(base) and not Path(base.partition("?")[0]).is_dir():
         say(f"fetching what is not here yet of {base.partition('?')[0]}: the first time this may take long")

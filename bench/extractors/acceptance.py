@@ -64,7 +64,7 @@ def self_similarity(image: Callable[[Tensor], Tensor], groups: Mapping[str, Sequ
         features = []
         for file in files:  # one by one: each has a shape of its own, which the encoder's own preprocessing cuts
             pixels = np.asarray(open_picture(file), dtype=np.float32) / 255  # (H, W, 3)
-            features.append(image(torch.from_numpy(pixels).permute(2, 0, 1)[None]).double())
+            features.append(image(torch.from_numpy(pixels).permute(2, 0, 1)[None]).cpu().double())
         x = torch.cat(features).numpy()  # (N, D)
         n = len(x)
         if n > 1:

@@ -54,7 +54,7 @@ def load(spec: str) -> Task:
 def list_tasks(split: str | None = None) -> list[str]:
     """Names of the tasks that are there, sorted; of one `split` ("tuning", "test", "user") or of all.
 
-    DreamBooth's subjects and CustomConcept101's concepts count as "test".
+    DreamBooth's subjects are "test" but for four (dreambooth.TUNING), CustomConcept101's concepts "test".
     """
     from bench.tasks import concepts, dreambooth, folder
 
@@ -64,8 +64,8 @@ def list_tasks(split: str | None = None) -> list[str]:
     for file in sorted(datasets().glob("*/*/task.toml")):
         if split is None or folder.split_of(file) == split:
             found.append(f"{file.parent.parent.name}/{file.parent.name}")
+    found += [f"dreambooth/{x}" for x in dreambooth.subjects() if split in (None, dreambooth.split_of(x))]
     if split in (None, "test"):
-        found += [f"dreambooth/{name}" for name in dreambooth.subjects()]
         found += [f"customconcept101/{name}" for name in concepts.names()]
     return sorted(found)
 

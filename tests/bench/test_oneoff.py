@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.config import LitmusError
-from bench.oneoff import task_name
+from bench.config import LitmusError, load_protocol
+from bench.oneoff import on, task_name
 
 
 def test_paths_are_made_absolute_and_words_are_added():
@@ -23,3 +23,10 @@ def test_paths_are_made_absolute_and_words_are_added():
 def test_a_task_with_words_of_its_own_takes_none(task):
     with pytest.raises(LitmusError, match="--class-word describes a folder of pictures"):
         task_name(task, None, "dog", None)
+
+
+def test_a_protocol_on_another_base_has_a_name_of_its_own_and_is_the_same_else():
+    real = load_protocol("real")
+    moved = on(real, "models/sd xl@main?dtype=bf16&resolution=1024")
+    assert (moved.name, moved.base) == ("real-sd-xl", "models/sd xl@main?dtype=bf16&resolution=1024")
+    assert moved.model_copy(update={"name": real.name, "base": real.base}) == real

@@ -158,3 +158,18 @@ def test_a_base_s_name_is_filled_in_by_the_catalogue(catalogue):
     protocol = make_protocol(GOOD | {"base": "owner/name"})
     facts = replace(catalogue(protocol), base="owner/name@commit?dtype=bf16")
     assert {run.base for run in expand(protocol, facts).values()} == {"owner/name@commit?dtype=bf16"}
+
+
+@pytest.mark.parametrize(
+    ("base", "named", "found"),
+    [
+        ("pocket", {}, "pocket"),
+        ("toy", {}, "pocket"),
+        ("owner/name", {}, "dino-clip"),
+        ("models/sdxl?dtype=fp32", {}, "dino-clip"),
+        ("owner/name", {"extractors": "toy"}, "toy"),
+    ],
+)
+def test_real_pictures_are_looked_at_by_published_encoders(catalogue, base, named, found):
+    protocol = make_protocol(GOOD | {"base": base} | named)
+    assert {run.extractors for run in expand(protocol, catalogue(protocol)).values()} == {found}

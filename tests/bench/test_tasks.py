@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bench.config import LitmusError
+from bench.config import LitmusError, load_protocol
 from bench.tasks import dreambooth, folder, list_tasks, load
 from bench.tasks import prompts as words
 from bench.tasks.task import open_picture, read_images, without
@@ -305,3 +305,9 @@ def test_prompt_counts_are_dreambooths():
     assert len(words.OBJECT_PROMPTS) == len(words.LIVE_PROMPTS) == 25
     assert words.OBJECT_PROMPTS[:10] == words.LIVE_PROMPTS[:10]
     assert words.OBJECT_PROMPTS[-5:] == words.LIVE_PROMPTS[-5:]
+
+
+def test_rates_are_chosen_on_other_dreambooth_subjects_than_the_real_board_has(litmus_home):
+    board, tuning = (set(load_protocol(name).tasks) for name in ("real", "real-tuning"))
+    assert tuning == {f"dreambooth/{name}" for name in dreambooth.TUNING}
+    assert not board & tuning

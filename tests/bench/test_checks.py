@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import nn
 
-from bench import checks
 from bench.bases.toy import toy_network
 from bench.bases.toy_transformers import toy_transformer
+from bench.checks import contract as checks
 from bench.method import METHODS, LitmusError, Method, make
 from bench.sites import sites
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bench.version import VERSION as __version__
 
 if TYPE_CHECKING:
-    from bench.checks import check_method
+    from bench.checks.contract import check_method
     from bench.config import LitmusError, Protocol, load_protocol
     from bench.method import Method, Network, register
     from bench.record import Record
@@ -38,7 +38,7 @@ _HOMES = {
     "Network": "bench.method",
     "Protocol": "bench.config",
     "Record": "bench.record",
-    "check_method": "bench.checks",
+    "check_method": "bench.checks.contract",
     "load_protocol": "bench.config",
     "load_records": "bench.record:read_board",
     "register": "bench.method",

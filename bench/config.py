@@ -179,7 +179,7 @@ class Sweep(_Strict):
 
 
 class Anova(_Strict):
-    """The factors of a study of adapters (bench.design) and the plan's rules.
+    """The factors of a study of adapters (bench.anova.design) and the plan's rules.
 
     `inputs`, `outputs` empty: every position that a legal pair has and the base knows. `sizes`: equal (each pair's
     width is the one whose count comes nearest to the published pair's at `widths`), same (`widths` for every pair),

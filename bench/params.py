@@ -116,7 +116,7 @@ def markdown(header: list[str], body: list[list[str]]) -> str:
 def refusals(found: Iterable[Any]) -> list[str]:
     """A line for each reason why a method has no place, with the bases it holds for.
 
-    `found` are rows of this table or of another with method, base, scalars and note (bench.fit).
+    `found` are rows of this table or of another with method, base, scalars and note (bench.fit.forecast).
     """
     reasons: dict[tuple[str, str], list[str]] = {}
     for row in found:

@@ -15,7 +15,7 @@ from typing import Any
 from torch import nn
 
 from bench import method as contract
-from bench.arena import arena, fresh
+from bench.checks.arena import arena, fresh
 from bench.config import LitmusError
 from bench.method import Method, Network, load_plugins, state
 from bench.params import markdown

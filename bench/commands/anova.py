@@ -67,8 +67,8 @@ def anova(
     `litmus anova anova-small` · `litmus anova --report` · `litmus anova --publish` ·
     `litmus anova --base sd35-medium --positions`
     """
-    from bench import anova as study
     from bench import board, config
+    from bench.anova import study
     from bench.config import load_protocol, make_protocol
 
     rules = load_protocol(protocol)
@@ -114,8 +114,8 @@ def anova(
 
 
 def _positions(base: str, factors: object) -> None:
+    from bench.anova.places import ask
     from bench.config import Anova
-    from bench.places import ask
 
     assert isinstance(factors, Anova)
     found = ask(base, factors.inputs, factors.outputs, factors.sizes, factors.widths)
@@ -142,7 +142,7 @@ def _probe(folder: Path) -> None:
 
     if not (folder / "design.json").is_file():
         raise LitmusError(f"{folder} holds no study (no design.json): litmus anova makes one")
-    if subprocess.run([sys.executable, "-m", "bench.probe", str(folder)]).returncode:
+    if subprocess.run([sys.executable, "-m", "bench.anova.probe", str(folder)]).returncode:
         raise LitmusError("the probe did not end well: what it said stands above; the same command goes on")
 
 

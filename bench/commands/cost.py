@@ -49,7 +49,7 @@ def cost(
     import torch
 
     from bench.cost import race, race_tables
-    from bench.fit import Setting
+    from bench.fit.forecast import Setting
     from bench.params import split
 
     form = "json" if json_ else form

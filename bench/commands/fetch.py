@@ -15,7 +15,7 @@ from bench.commands.shared import say
 from bench.config import LitmusError
 
 if TYPE_CHECKING:
-    from bench.fetch import Bundle, Tally
+    from bench.fetch.bundle import Bundle, Tally
 
 fetch = typer.Typer(
     no_args_is_help=True,
@@ -43,11 +43,11 @@ def dreambooth(
     Examples: `litmus fetch dreambooth` · `litmus fetch dreambooth --only dog6,backpack` ·
     `litmus fetch dreambooth --source /media/stick/dreambooth`
     """
-    from bench import fetch_sources
+    from bench.fetch import sources
     from bench.tasks import dreambooth as copy
 
     names = [name.strip() for name in only.split(",")] if only else []
-    bundle, target = fetch_sources.dreambooth(source, names)
+    bundle, target = sources.dreambooth(source, names)
     target = (to or target).expanduser().absolute()
     _get(bundle, target)
     if copy.home().absolute() != target:
@@ -67,11 +67,11 @@ def styles(
 
     Examples: `litmus fetch styles --list prints.toml` · `litmus fetch styles --list prints.toml --pin`
     """
-    from bench import fetch_sources
+    from bench.fetch import sources
 
     if pin:
         say(f"wrote {_pin(listed)} checksums into {listed}: look at the pictures before you trust them")
-    bundle, target = fetch_sources.styles(listed)
+    bundle, target = sources.styles(listed)
     target = (to or target).expanduser().absolute()
     _get(bundle, target)
     for folder in sorted({item.path.partition("/")[0] for item in bundle.items}):
@@ -83,12 +83,12 @@ def _pin(listed: Path) -> int:
     import tempfile
     import threading
 
-    from bench import fetch_sources
-    from bench.fetch_http import Refused, receive
+    from bench.fetch import sources
+    from bench.fetch.http import Refused, receive
 
     with tempfile.TemporaryDirectory() as folder:
         had = {}
-        for style in fetch_sources.read_list(listed, pinned=False).style:
+        for style in sources.read_list(listed, pinned=False).style:
             for picture in (one for one in style.picture if not one.sha256):
                 had[picture.url] = Path(folder) / str(len(had))
                 try:
@@ -96,12 +96,12 @@ def _pin(listed: Path) -> int:
                         pass
                 except Refused as error:
                     raise LitmusError(f"{error}: nothing was written into {listed}") from None
-        return fetch_sources.pin(listed, had)
+        return sources.pin(listed, had)
 
 
 def _get(bundle: Bundle, target: Path) -> None:
     """Fetch with the progress shown; a stop by the user is a line and exit code 130."""
-    from bench.fetch import fetch as get
+    from bench.fetch.bundle import fetch as get
 
     try:
         with _shown(bundle.name) as show:

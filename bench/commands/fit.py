@@ -47,8 +47,7 @@ def fit(
     `litmus fit --base sd15,sdxl --methods lora,lora[rank=64],full --batch 4 --resolution 1024` ·
     `litmus fit --check --write results/fit`
     """
-    from bench import fit as forecast
-    from bench import fit_tables as tables
+    from bench.fit import forecast, tables
     from bench.params import split
 
     form = "json" if json_ else form
@@ -88,19 +87,19 @@ def fit(
 def _check(folder: Path | None, device: str, bases: list[str], methods: list[str]) -> None:
     import torch
 
-    from bench import fit_check
-    from bench.fit import base_name
-    from bench.fit_tables import save, versions
+    from bench.fit import check
+    from bench.fit.forecast import base_name
+    from bench.fit.tables import save, versions
     from bench.params import markdown
 
     if device not in ("cpu", "cuda"):
         raise LitmusError(nearest(device, ("cpu", "cuda"), "device"))
     if device == "cuda" and not torch.cuda.is_available():
         raise LitmusError("no CUDA device is here: leave --device out to measure on the CPU")
-    found = list(fit_check.checks([base_name(b) for b in bases], methods, device=device))
-    header, body = fit_check.table(found)
+    found = list(check.checks([base_name(b) for b in bases], methods, device=device))
+    header, body = check.table(found)
     print_table(header, body)
-    print(fit_check.worst(found))
+    print(check.worst(found))
     if folder is not None and found:
         said = ", ".join(f"{name} {number}" for name, number in versions().items())
-        print(save(folder / f"accuracy-{device}.md", fit_check.page(found, said, markdown(header, body)).encode()))
+        print(save(folder / f"accuracy-{device}.md", check.page(found, said, markdown(header, body)).encode()))

@@ -142,7 +142,7 @@ def check_method(
 
     Examples: `litmus check-method my_method.py` · `litmus check-method mine`
     """
-    from bench.checks import check_file, examine
+    from bench.checks.contract import check_file, examine
     from bench.method import METHODS, load_plugins, make
 
     load_plugins()

@@ -24,7 +24,7 @@ from bench.cost.memory import module_tensors
 from bench.cost.small import SMALL, SUFFIX, small
 from bench.cost.speed import Ratio, clocked, ratio, spans
 from bench.cost.step import Step, counted, size
-from bench.fit import DTYPES, Setting, base_name, batch, chosen, tokens, tuned
+from bench.fit.forecast import DTYPES, Setting, base_name, batch, chosen, tokens, tuned
 from bench.method import Method, Network, attached, load_state, state
 from bench.params import spec_of
 from bench.rng import rng

@@ -25,7 +25,7 @@ class Grid:
     """A study as it stands: `frame` has a row per cell that was run, `whole` one per cell of the whole grid.
 
     Columns of both: FACTORS, pair, task, seed, kind, block; `frame` also has key, replicate, failed and the responses.
-    `probe` is what bench.probe wrote, {} without it.
+    `probe` is what bench.anova.probe wrote, {} without it.
     """
 
     frame: Frame

@@ -162,8 +162,8 @@ def simulated():
 
     In every block the base is at 0 and truth at 1, and all follow their prompts, so that headline = what was planted.
     """
+    from bench.anova.design import aliases, cells
     from bench.config import Anova, Sample, Train
-    from bench.design import aliases, cells
     from bench.plan import key
     from bench.record import Cost, Machine, Provenance, Record, Run
     from bench.rng import numpy_rng

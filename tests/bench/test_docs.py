@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from bench import checks
 from bench import method as contract
+from bench.checks import contract as checks
 
 PAGE = Path(__file__).parents[2] / "docs" / "adding-a-method.md"
 TEXT = PAGE.read_text(encoding="utf-8")

@@ -16,8 +16,8 @@ from bench.bases.architectures import shape
 from bench.config import LitmusError
 from bench.cost.memory import module_tensors
 from bench.cost.step import Step, size
-from bench.fit import FITS, NOT, WITH, Row, Setting, base_name, chosen, gigabytes, row, rows, verdict
-from bench.fit_tables import amount, keep, kept, refusals, table, wide, write, written
+from bench.fit.forecast import FITS, NOT, WITH, Row, Setting, base_name, chosen, gigabytes, row, rows, verdict
+from bench.fit.tables import amount, keep, kept, refusals, table, wide, write, written
 from bench.method import METHODS, Method, make
 
 GIB = 2**30
@@ -193,7 +193,7 @@ def test_a_folder_is_taken_up_again(tmp_path, counted, monkeypatch):
     assert sorted(kept(tmp_path, setting), key=str) == sorted(found, key=str)
     with pytest.raises(LitmusError, match="holds another setting"):
         kept(tmp_path, replace(setting, batch=4))
-    monkeypatch.setattr("bench.fit_tables.versions", lambda: {"torch": "0"})
+    monkeypatch.setattr("bench.fit.tables.versions", lambda: {"torch": "0"})
     assert kept(tmp_path, setting) == [], "counted by other versions"
     (tmp_path / "fit.json").write_text("{")
     with pytest.raises(LitmusError, match="cannot read .*fit.json"):

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from bench.arena import arena
 from bench.bases.toy_transformers import TRANSFORMERS, toy_transformer
+from bench.checks.arena import arena
 from bench.config import LitmusError
 from bench.method import attached, make
 from bench.rng import rng

@@ -6,8 +6,8 @@ import inspect
 
 import pytest
 
-from bench import checks
 from bench.bases.toy_transformers import toy_transformer
+from bench.checks import contract as checks
 from bench.method import METHODS, load_plugins, make, parse_spec
 
 load_plugins()

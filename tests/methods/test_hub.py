@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from bench import checks
 from bench.bases.toy import toy_network
+from bench.checks import contract as checks
 from bench.method import METHODS, LitmusError, attached, make, parse_spec, state
 from bench.rng import rng
 from methods._peft import ADAPTER, divisor, drawn_from, wrapped

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from bench import checks
 from bench.bases.toy import toy_network
+from bench.checks import contract as checks
 from bench.method import attached, make, state
 from bench.rng import rng
 from bench.sites import sites

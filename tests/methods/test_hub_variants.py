@@ -7,9 +7,9 @@ import copy
 import pytest
 import torch
 
-from bench import checks
 from bench.bases.architectures import shape
 from bench.bases.toy import toy_network
+from bench.checks import contract as checks
 from bench.method import LitmusError, attached, make, parse_spec
 from bench.rng import rng
 from methods._peft import ADAPTER, wrapped

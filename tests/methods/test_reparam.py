@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from bench.arena import arena, train
 from bench.bases.toy import toy_network
+from bench.checks.arena import arena, train
 from bench.method import METHODS, LitmusError, Network, attached, load_plugins, make, parse_spec, state
 from bench.rng import rng
 from methods._growth import Orthogonal

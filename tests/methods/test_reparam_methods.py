@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from bench.arena import arena, train
 from bench.bases.toy import toy_network
+from bench.checks.arena import arena, train
 from bench.method import LitmusError, Network, attached, load_state, make, state
 from bench.rng import rng
 from bench.sites import sites

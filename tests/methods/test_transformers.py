@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench import checks
 from bench.bases.toy_transformers import toy_transformer
+from bench.checks import contract as checks
 from bench.method import METHODS, load_plugins, make
 
 load_plugins()

@@ -15,7 +15,7 @@ from bench.config import LitmusError
 from bench.cost.race import Result, ground, race
 from bench.cost.race_tables import as_csv, slug, table, write, written
 from bench.cost.speed import Ratio, ratio, spans
-from bench.fit import Setting
+from bench.fit.forecast import Setting
 
 CPU = torch.device("cpu")
 

@@ -15,8 +15,8 @@ from bench.cost import Example, TrainingStep, flops
 from bench.cost.hollow import hollow
 from bench.cost.small import SMALL, small
 from bench.cost.step import counted, size
-from bench.fit import batch, tuned
-from bench.fit_check import checks, page, table, worst
+from bench.fit.check import checks, page, table, worst
+from bench.fit.forecast import batch, tuned
 from bench.method import make, state
 
 NEAR = 0.05
@@ -43,7 +43,7 @@ def test_so_it_is_in_bf16_without_checkpointing_and_for_other_methods(base, meth
 
 def test_a_forecast_that_is_off_is_seen(monkeypatch):
     """With attention written out on shapes only, the forecast is too high: what `hollow` replaces it for."""
-    monkeypatch.setattr("bench.fit_check.hollow", lambda: hollow(fused=False))
+    monkeypatch.setattr("bench.fit.check.hollow", lambda: hollow(fused=False))
     (c,) = checks(["flux1-dev"], ["lora"], ["fp32"], **TINY, ways=[False])
     assert c.error_saved > NEAR
     header, body = table([c])

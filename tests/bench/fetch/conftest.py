@@ -134,7 +134,7 @@ def _real(root: Path) -> None:
 @pytest.fixture
 def serve(server, tmp_path, monkeypatch):
     """A function: serve(root) lets `server` give that folder; a manifest of exactly its files stands in for ours."""
-    from bench import fetch_sources
+    from bench.fetch import sources
 
     def start(root: Path) -> Path:
         files = {
@@ -147,7 +147,7 @@ def serve(server, tmp_path, monkeypatch):
         }
         manifest = tmp_path / "manifest.json"
         manifest.write_text(json.dumps({"url": server.url, "files": files}))
-        monkeypatch.setattr(fetch_sources, "MANIFEST", manifest)
+        monkeypatch.setattr(sources, "MANIFEST", manifest)
         server.root = root
         return root
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from bench import fetch as engine
-from bench import fetch_http, fetch_sources
 from bench.config import LitmusError, datasets
-from bench.fetch import Bundle, Item, fetch
+from bench.fetch import bundle as engine
+from bench.fetch import http, sources
+from bench.fetch.bundle import Bundle, Item, fetch
 from bench.tasks import list_tasks, load
 
 PHOTO = "dataset/dog6/02.jpg"
@@ -24,8 +24,8 @@ PHOTO = "dataset/dog6/02.jpg"
 CLIENT = """
 import sys
 from pathlib import Path
-from bench import fetch_sources
-fetch_sources.MANIFEST = Path(sys.argv.pop(1))
+from bench.fetch import sources
+sources.MANIFEST = Path(sys.argv.pop(1))
 from bench.__main__ import main
 main()
 """
@@ -49,7 +49,7 @@ def whole(original: Path, target: Path | None = None) -> bool:
 
 
 def get(**options) -> engine.Outcome:
-    bundle, target = fetch_sources.dreambooth()
+    bundle, target = sources.dreambooth()
     return fetch(bundle, target, pause=0.01, **options)
 
 
@@ -87,11 +87,11 @@ def client(litmus_home, tmp_path, monkeypatch):
     """A function that starts `litmus` in a process of its own, with the served manifest for ours."""
     file = tmp_path / "client.py"
     file.write_text(CLIENT)
-    root = Path(engine.__file__).parents[1]
+    root = Path(engine.__file__).parents[2]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")])))
 
     def start(*words: str) -> subprocess.Popen[str]:
-        command = [sys.executable, str(file), str(fetch_sources.MANIFEST), "fetch", *words]
+        command = [sys.executable, str(file), str(sources.MANIFEST), "fetch", *words]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     return start
@@ -211,7 +211,7 @@ def test_without_a_network_it_says_so_with_the_remedy(original, server, monkeypa
     server.socket.close()
     with pytest.raises(LitmusError, match=r"cannot reach 127\.0\.0\.1:\d+ \(connection refused\); 0 of 11 .* --source"):
         get(tries=2)
-    monkeypatch.setattr(fetch_http, "TIMEOUT", 5)
+    monkeypatch.setattr(http, "TIMEOUT", 5)
     item = Item("a.jpg", "http://nowhere.invalid/a.jpg", "0" * 64)
     with pytest.raises(LitmusError, match="cannot reach nowhere.invalid"):
         fetch(Bundle("x", (item,)), datasets() / "x", tries=1)
@@ -219,26 +219,26 @@ def test_without_a_network_it_says_so_with_the_remedy(original, server, monkeypa
 
 def test_from_a_clone_without_a_network(original, server):
     clone = original.rename(original.with_name("a clone"))
-    bundle, target = fetch_sources.dreambooth(str(clone))
+    bundle, target = sources.dreambooth(str(clone))
     fetch(bundle, target)
     assert server.asked == []
     assert whole(clone)
     (clone / PHOTO).unlink()
-    bundle, _ = fetch_sources.dreambooth(str(clone))
+    bundle, _ = sources.dreambooth(str(clone))
     with pytest.raises(LitmusError, match=r"02\.jpg is not there"):
         fetch(bundle, target.with_name("other"))
     with pytest.raises(LitmusError, match="no folder"):
-        fetch_sources.dreambooth(str(clone / "nowhere"))
+        sources.dreambooth(str(clone / "nowhere"))
 
 
 def test_some_subjects_first_and_the_rest_later(original):
-    bundle, target = fetch_sources.dreambooth(only=["dog6"])
+    bundle, target = sources.dreambooth(only=["dog6"])
     fetch(bundle, target)
     assert list_tasks() == ["dreambooth/dog6"]
     assert get().kept == 7  # five pictures, two texts
     assert whole(original)
     with pytest.raises(LitmusError, match="unknown DreamBooth subject 'dog5': did you mean 'dog6'"):
-        fetch_sources.dreambooth(only=["dog5"])
+        sources.dreambooth(only=["dog5"])
 
 
 def test_an_exchange_that_was_cut_off_is_mended(original):
@@ -257,7 +257,7 @@ def test_an_exchange_that_was_cut_off_is_mended(original):
 
 
 def test_two_at_once_do_not_meet(original):
-    bundle, target = fetch_sources.dreambooth()
+    bundle, target = sources.dreambooth()
 
     def other(tally) -> None:
         with pytest.raises(LitmusError, match="another litmus is fetching dreambooth"):
@@ -286,7 +286,7 @@ def test_a_list_writes_nowhere_else(path):
 
 def test_the_shipped_manifest_is_the_original_s():
     """What the manifest is about: the pinned commit's own pictures, as git names them."""
-    bundle, target = fetch_sources.dreambooth()
+    bundle, target = sources.dreambooth()
     pictures = [item for item in bundle.items if item.path.endswith(".jpg")]
     assert (len(pictures), len(bundle.items)) == (158, 162)
     assert len({item.path.split("/")[1] for item in pictures}) == 30

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from bench import fetch_http, fetch_sources
 from bench.__main__ import app
 from bench.config import LitmusError, datasets
+from bench.fetch import http, sources
 from bench.tasks import list_tasks, load
 
 HEAD = """
@@ -66,8 +66,8 @@ def test_a_list_becomes_style_tasks(prints, server):
     assert [p.caption for p in task.heldout] == ["a scene 2 in sks style"]
     assert (len(task.prompts), len(task.prior), len(task.drift)) == (10, 8, 8)
     assert task.prompts[0].plain == "a cat in style"
-    sources = (datasets() / "prints" / "style-woodcut" / "SOURCES.md").read_text(encoding="utf-8")
-    assert "`rain-at-night.jpg`: Rain “at” night, A. Printer, 1857; public domain; http" in sources
+    told = (datasets() / "prints" / "style-woodcut" / "SOURCES.md").read_text(encoding="utf-8")
+    assert "`rain-at-night.jpg`: Rain “at” night, A. Printer, 1857; public domain; http" in told
     server.asked.clear()
     assert "nothing to receive, 3 verified" in run("styles", "--list", prints).output
     assert server.asked == []
@@ -132,7 +132,7 @@ def test_a_wrong_list_is_one_line(prints, old, new, line):
     assert old in text
     prints.write_text(text.replace(old, new), encoding="utf-8")
     with pytest.raises(LitmusError) as fault:
-        fetch_sources.styles(prints)
+        sources.styles(prints)
     assert line in str(fault.value)
     assert "\n" not in str(fault.value)
 
@@ -143,9 +143,9 @@ def test_a_style_needs_something_to_train_on(prints):
         text.replace("heldout = true", "").replace("licence", "heldout = true\nlicence"), encoding="utf-8"
     )
     with pytest.raises(LitmusError, match="holds every picture out"):
-        fetch_sources.styles(prints)
+        sources.styles(prints)
     with pytest.raises(LitmusError, match="cannot read the list"):
-        fetch_sources.styles(prints.with_name("nowhere.toml"))
+        sources.styles(prints.with_name("nowhere.toml"))
 
 
 # --- what the commands say ------------------------------------------------------------------------------------------
@@ -181,9 +181,9 @@ def test_help_teaches():
 
 
 def test_waiting_is_as_long_as_a_server_asks():
-    assert [fetch_http._after(text) for text in ("3", "999", None, "soon")] == [
+    assert [http._after(text) for text in ("3", "999", None, "soon")] == [
         3.0,
-        fetch_http.LONGEST_WAIT,
+        http.LONGEST_WAIT,
         None,
         None,
     ]

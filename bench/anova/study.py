@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from bench import board
+from bench.anova.design import FORM, Cell, aliases, cells, efficiency, forms, grid, replicates, seconds
+from bench.anova.places import Places, ask
 from bench.config import LitmusError, Protocol, Row, results
-from bench.design import FORM, Cell, aliases, cells, efficiency, forms, grid, replicates, seconds
 from bench.launch import COMMAND
 from bench.order import InOrder
-from bench.places import Places, ask
 from bench.plan import Catalogue
 from bench.record import Record, Run, write_bytes
 from bench.spec import label

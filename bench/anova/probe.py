@@ -2,7 +2,7 @@
 
 Xiang, Bao, Li, Su, Zhu, arXiv:2303.18181: on noised pictures of the plain class, |eps(x_t, "a photo of [V] class") -
 eps(x_t, "a photo of class")| is large only where the adapter reads what cross-attention gives. Written to
-`<study>/probe.json`, from which the report draws; `litmus anova --probe` calls `python -m bench.probe FOLDER`.
+`<study>/probe.json`, from which the report draws; `litmus anova --probe` calls `python -m bench.anova.probe FOLDER`.
 """
 
 from __future__ import annotations

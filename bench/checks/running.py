@@ -10,9 +10,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from bench.arena import Arena, base, fresh, start, train, trained
+from bench.checks.arena import Arena, base, fresh, start, train, trained
+from bench.checks.packing import packing_fault
 from bench.method import Method, attached
-from bench.packing import packing_fault
 
 
 def same(a: Tensor, b: Tensor) -> bool:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from bench.arena import Arena
+from bench.checks.arena import Arena
 from bench.method import Loss, Network, state
 from bench.rng import rng
 

@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote, urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.config import LitmusError, datasets, nearest
-from bench.fetch import Bundle, Item, sha256
+from bench.fetch.bundle import Bundle, Item, sha256
 from bench.files import whole
 from bench.tasks import dreambooth as copy
 from bench.tasks import prompts as words

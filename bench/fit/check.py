@@ -1,4 +1,4 @@
-"""How good a forecast of bench.fit is: forecast against measured, on small networks of the same classes.
+"""How good a forecast of bench.fit.forecast is: forecast against measured, on small networks of the same classes.
 
 Two measurements of one real step stand beside the forecast. `live` counts tensors by the same rule as the forecast
 does, so its error is what shapes alone get wrong. `allocated` is what torch's own allocator gave out, on a GPU the peak
@@ -19,7 +19,7 @@ from bench.cost.hollow import emptied, hollow, matched
 from bench.cost.measure import Example, TrainingStep
 from bench.cost.small import SMALL, small
 from bench.cost.step import Step, counted
-from bench.fit import DTYPES, batch, chosen, tuned
+from bench.fit.forecast import DTYPES, batch, chosen, tuned
 from bench.method import Method, Network
 from bench.params import spec_of
 

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from queue import SimpleQueue
 
 from bench.config import LitmusError
-from bench.fetch_http import Refused, Stopped, receive
+from bench.fetch.http import Refused, Stopped, receive
 
 WORKERS = 4  # files at once: most of a small file's time is the round trip
 TRIES = 5  # a file, before its fault is the user's to see

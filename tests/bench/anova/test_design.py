@@ -5,8 +5,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from bench.anova.design import aliases, cells, contrasts, efficiency, forms, grid, replicates, seconds
 from bench.config import Anova, LitmusError
-from bench.design import aliases, cells, contrasts, efficiency, forms, grid, replicates, seconds
 from bench.study.anova_paper import SIMILARITY
 
 PAIRS = tuple(SIMILARITY)[:9]

@@ -1,7 +1,7 @@
 """Which ways an adapter can go in a base, and the widths that give all of them one size; found out in another process.
 
-`ask(base, ...)` starts `python -m bench.places`, so that the runner's parent stays without torch (as bench.catalogue).
-A published architecture (litmus params lists them) is looked at in shapes alone.
+`ask(base, ...)` starts `python -m bench.anova.places`, so that the runner's parent stays without torch (as
+bench.catalogue). A published architecture (litmus params lists them) is looked at in shapes alone.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Places:
 def ask(base: str, inputs: Sequence[str], outputs: Sequence[str], sizes: str, widths: Sequence[int]) -> Places:
     """`find` in a process of its own. LitmusError for an unknown base, position or rule."""
     request = {"base": base, "inputs": inputs, "outputs": outputs, "sizes": sizes, "widths": widths}
-    answer = aside.ask("bench.places", request, f"look at the positions of {base}")
+    answer = aside.ask("bench.anova.places", request, f"look at the positions of {base}")
     return Places(base, tuple(Way(**way) for way in answer["ways"]), answer["refused"])
 
 

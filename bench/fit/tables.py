@@ -15,7 +15,7 @@ from bench.bases.architectures import ARCHITECTURES
 from bench.config import LitmusError
 from bench.cost.step import Step
 from bench.files import whole
-from bench.fit import GIB, NOT, WITH, Row, Setting
+from bench.fit.forecast import GIB, NOT, WITH, Row, Setting
 from bench.params import markdown, refusals
 
 HEADER = [

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.arena import STEPS, Arena, arena, bare, base, fresh, idle, start, train, trained
+from bench.checks.arena import STEPS, Arena, arena, bare, base, fresh, idle, start, train, trained
+from bench.checks.running import copies, gap, packs, same, some, works_checkpointed, works_in_bf16
 from bench.config import LitmusError
 from bench.method import Method, Network, attached, figures, load_file, load_state, state
-from bench.running_checks import copies, gap, packs, same, some, works_checkpointed, works_in_bf16
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
+from bench.anova.places import look
 from bench.bases import load_base
 from bench.bases.toy import toy_base, toy_network
 from bench.bases.toy_transformers import toy_transformer
 from bench.config import LitmusError, make_protocol
 from bench.method import make
-from bench.places import look
 from bench.sites import PAIRS
 
 
@@ -43,7 +43,7 @@ def protocol(base, task, **anova):
 
 
 def planned(rules, folder):
-    from bench import anova
+    from bench.anova import study
     from bench.catalogue import look_up
     from bench.config import Row
     from bench.spec import label
@@ -58,7 +58,7 @@ def planned(rules, folder):
         for f in forms
     ]
     listed = rules.model_copy(update={"methods": tuple(Row(spec=spec) for spec in specs)})
-    return anova.plan(rules, folder, places={rules.base: found}, catalogue={rules.base: look_up(listed)})
+    return study.plan(rules, folder, places={rules.base: found}, catalogue={rules.base: look_up(listed)})
 
 
 def test_sizes():
@@ -111,7 +111,7 @@ def test_what_was_asked_for_and_is_not_there_is_refused(inputs, line):
 @pytest.mark.parametrize("kind", ["sd3", "pixart"])
 def test_a_study_of_a_transformer(kind, base, task_folder, tmp_path):
     """Planned, run cell by cell and reported, by the same code as the pocket base's study."""
-    from bench.anova import write_design
+    from bench.anova.study import write_design
     from bench.record import write
     from bench.report.anova import write as report
     from bench.run import execute
@@ -131,7 +131,7 @@ def test_a_study_of_a_transformer(kind, base, task_folder, tmp_path):
 
 
 def test_the_order_of_runs_and_the_design_file(task_folder, tmp_path):
-    from bench.anova import write_design
+    from bench.anova.study import write_design
     from bench.order import InOrder
 
     rules = protocol(
@@ -153,7 +153,7 @@ def test_the_order_of_runs_and_the_design_file(task_folder, tmp_path):
 
 
 def test_a_protocol_without_factors():
-    from bench.anova import plan
+    from bench.anova.study import plan
 
     with pytest.raises(LitmusError, match="t has no .anova. table: litmus bench t runs it"):
         plan(make_protocol({"name": "t", "tasks": ["x"]}))

@@ -81,7 +81,8 @@ def load(name: str) -> Task:
     class_word = known[name]
     live = class_word in words.LIVE
     task = folder.photos(place, identifier=IDENTIFIER, class_word=class_word, live=live)
-    return replace(task, name=f"dreambooth/{name}", split=split_of(name), notes=(*task.notes, *([note] if note else [])))
+    notes = (*task.notes, *([note] if note else []))
+    return replace(task, name=f"dreambooth/{name}", split=split_of(name), notes=notes)
 
 
 def verify(root: Path, name: str) -> str:

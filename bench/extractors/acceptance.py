@@ -8,8 +8,8 @@ different pictures of a subject, then the mean over the 30 subjects.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.config import LitmusError, results
+from bench.files import whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -108,11 +109,9 @@ def _file(digest: str) -> Path:
 
 def keep(digest: str, verdicts: Sequence[Verdict], doubts: Sequence[str]) -> None:
     """Remember the verdicts on the extractors with this digest; whoever cannot write is asked again."""
-    file = _file(digest)
-    part = file.with_name(f".{file.name}.{os.getpid()}.part")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part.write_text(json.dumps({"verdicts": [asdict(v) for v in verdicts], "doubts": list(doubts)}), encoding="utf-8")
-    os.replace(part, file)
+    text = json.dumps({"verdicts": [asdict(v) for v in verdicts], "doubts": list(doubts)})
+    with suppress(OSError), whole(_file(digest)) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def known(digest: str) -> tuple[list[Verdict], list[str]] | None:
@@ -133,13 +132,29 @@ def told(extractors: Extractors) -> dict[str, Any]:
     return {**table, "doubts": doubts} if table and doubts else table
 
 
+def judged(name: str, digest: str) -> tuple[list[Verdict], list[str]] | None:
+    """What is known of these extractors, found out now (a minute) where DreamBooth's 30 subjects are; else None."""
+    from bench.extractors import load_extractors
+    from bench.tasks import dreambooth
+
+    if (had := known(digest)) or len(dreambooth.subjects()) != SUBJECTS:
+        return had
+    groups, doubts = pictures()
+    found = check(load_extractors(name), groups)
+    keep(digest, found, doubts)
+    return found, doubts
+
+
 def notes(name: str, digest: str) -> list[str]:
-    """What a user should know of these extractors before numbers are made with them."""
+    """What a user should know of these extractors before numbers are made with them.
+
+    LitmusError for a DreamBooth copy with a missing or altered picture.
+    """
     from bench.extractors import EXTRACTORS, suites
 
     if name in EXTRACTORS or not set(suites.parse(name).roles().values()) & PUBLISHED.keys():
         return []
-    if not (had := known(digest)):
+    if not (had := judged(name, digest)):
         return [f"the evaluator {name} was not held against published values here: litmus extractors check {name}"]
     verdicts, doubts = had
     said = f" (judged on: {', '.join(doubts)})" if doubts else ""

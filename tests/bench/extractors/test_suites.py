@@ -193,6 +193,20 @@ def test_the_command_judges_and_is_remembered(copy, evaluator, monkeypatch):
     assert "dinov2-clip-csd" in done.text
 
 
+def test_where_all_subjects_are_a_plan_judges_by_itself(copy, evaluator, monkeypatch):
+    monkeypatch.setattr(acceptance, "SUBJECTS", 2)
+    evaluator(0.8, 0.885)
+    ex = load_extractors("dino-clip")
+    (note,) = acceptance.notes("dino-clip", ex.digest)
+    assert (
+        note
+        == "dino:vits16: DINO 0.800, published 0.774: a different evaluator: its scores do not compare with papers'"
+    )
+    assert acceptance.told(ex)["dino:vits16"]["same"] is False
+    monkeypatch.setattr(acceptance, "check", None)  # it is remembered
+    assert acceptance.notes("dino-clip", ex.digest) == [note]
+
+
 def test_without_pictures_or_published_values_it_says_so(monkeypatch):
     from typer.testing import CliRunner
 

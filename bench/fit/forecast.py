@@ -195,8 +195,7 @@ def tokens(base: str) -> int:
 
 
 def verdict(plain: Step | None, checkpointed: Step | None, setting: Setting) -> str:
-    """SOLID = 100_000_000  # scalars that a method which cannot start from shapes is given as zeros
-    FITS, WITH or NOT: whether peak and reserve go into the card's memory."""
+    """FITS, WITH or NOT: whether peak and reserve go into the card's memory."""
     for step, word in ((plain, FITS), (checkpointed, WITH)):
         if step and step.peak + setting.reserve * GIB <= setting.vram * GIB:
             return word

@@ -155,21 +155,27 @@ def main_effects(a: Answer) -> Figure | None:
         fig = figure(1.0 + 1.15 * sum(wide) / 1.4, 3.0)
         axes = fig.subplots(1, len(found), sharey=True, squeeze=False, width_ratios=wide)[0]
         for ax, (factor, m) in zip(axes, found.items(), strict=True):
-            order = _ordered(m)
+            order = sorted(range(len(m.levels)), key=lambda i: _place(m.levels[i][0]))
             ax.errorbar(range(len(order)), m.values[order], m.half()[order], fmt="o", color=BLUE, ms=5, lw=1.3)
-            ax.set_xticks(
-                range(len(order)), [level(m.levels[i][0]) for i in order], rotation=45, ha="right", fontsize=7
-            )
+            _ticks(ax, [m.levels[i][0] for i in order])
             ax.set_title(WORDS.get(factor, factor), fontsize=8.5)
-            ax.set_xlim(-0.6, len(order) - 0.4)
             ax.grid(axis="y")
         axes[0].set_ylabel(f"{a.column}: mean, 95 % interval")
         return fig
 
 
-def _ordered(m: Means) -> list[int]:
-    places = {name: i for i, name in enumerate(NAMES)}
-    return sorted(range(len(m.levels)), key=lambda i: (places.get(str(m.levels[i][0]), 99), i))
+def _place(name: object) -> tuple[int, float]:
+    """Positions in the order of the block's data, numbers by size, all else as it comes."""
+    if isinstance(name, int | float):
+        return 0, name
+    return (1, list(NAMES).index(name)) if name in NAMES else (2, 0)
+
+
+def _ticks(ax: Axes, names: Sequence[object]) -> None:
+    """A name below each place: upright while there is room."""
+    slanted: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if len(names) > 4 else {}
+    ax.set_xticks(range(len(names)), [level(name) for name in names], fontsize=7, **slanted)
+    ax.set_xlim(-0.6, len(names) - 0.4)
 
 
 def interactions(a: Answer) -> Figure | None:
@@ -180,7 +186,7 @@ def interactions(a: Answer) -> Figure | None:
     across = min(2, len(found))
     down = -(-len(found) // across)
     with style():
-        fig = figure(4.6 * across, 2.6 * down)
+        fig = figure(4.6 * across, 2.8 * down)
         axes = fig.subplots(down, across, squeeze=False).ravel()
         for ax, (name, m) in zip(axes, found.items(), strict=False):
             _lines(ax, m, a.get(name))
@@ -194,18 +200,19 @@ def _lines(ax: Axes, m: Means, e: Effect | None) -> None:
     """The factor with more levels lies along the axis."""
     sides = [list(dict.fromkeys(lv[k] for lv in m.levels)) for k in (0, 1)]
     along = 0 if len(sides[0]) >= len(sides[1]) else 1
-    places = {name: i for i, name in enumerate(NAMES)}
-    xs = sorted(sides[along], key=lambda x: places.get(str(x), 99))
+    xs, others = sorted(sides[along], key=_place), sorted(sides[1 - along], key=_place)
     half = m.half()
-    for k, other in enumerate(sides[1 - along]):
+    for k, other in enumerate(others):
         rows = [m.levels.index((x, other) if along == 0 else (other, x)) for x in xs]
-        at = [i + 0.09 * (k - (len(sides[1 - along]) - 1) / 2) for i in range(len(xs))]
+        at = [i + 0.015 * len(xs) * (k - (len(others) - 1) / 2) for i in range(len(xs))]
         colour = (BLUE, ORANGE, *OTHERS)[k % 10]
         ax.errorbar(at, m.values[rows], half[rows], fmt="o-", ms=3.6, lw=1.1, color=colour, label=level(other))
-    ax.set_xticks(range(len(xs)), [level(x) for x in xs], rotation=40, ha="right", fontsize=7)
-    told = f" (F = {number(e.f, 1)}, p = {number(e.p, 3)})" if e and e.df else ""
-    ax.set_title(word(":".join(m.by)) + told, fontsize=8.5)
-    ax.legend(frameon=False, fontsize=7, ncols=len(sides[1 - along]), loc="best")
+    _ticks(ax, xs)
+    told = f"\nF = {number(e.f, 1)}, p = {number(e.p, 3)}" if e and e.df else ""
+    ax.set_title(word(":".join(m.by)) + told, fontsize=8.5, loc="left")
+    # Beside the title, where no interval can reach it.
+    place = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "borderaxespad": 0.1}
+    ax.legend(frameon=False, fontsize=7, ncols=len(others), handlelength=1.2, columnspacing=1.0, **place)
     ax.grid(axis="y")
 
 

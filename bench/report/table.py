@@ -81,7 +81,7 @@ METHOD = Column(
     lambda x: Cell(name(x)),
 )
 RATE = Column(Head("lr", "learning rate", drop=5), lambda x: Cell(rate(x.lr), x.lr))
-HEADLINE = _score("headline", "headline [95 %]", "concept × following, both normalised and cut at 0", ranged)
+HEADLINE = _score("headline", "headline [95 %]", "concept × following, both normalised and cut to 0 ... 1", ranged)
 COUNT = Column(Head("n", "tasks × seeds"), lambda x: Cell(units(x), x.runs))
 FLAGS = Column(
     Head("flags", "what to know before reading the row", False, width=19, drop=3),

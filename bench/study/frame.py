@@ -153,7 +153,8 @@ def tidy(records: Iterable[Record]) -> Tidy:
 
     concept_norm = (concept - floor) / (ceiling - floor): floor = `base` in the same block, ceiling = `truth` (of any
     seed of the task, if not of this one). follow_norm likewise from the text score, between truth's `text_mismatch`
-    and truth's own `text`. headline = max(0, concept_norm) * max(0, follow_norm). `copies`: above the ceiling.
+    and truth's own `text`. headline = the product of both, each cut to [0, 1], so that nothing is gained above a
+    ceiling. `copies`: above it.
     A failed run is given norms and headline 0 and, for every raw score with a good end, its block's worst value.
     """
     import pandas as pd
@@ -187,7 +188,9 @@ def _norms(frame: Frame, block: Frame, floor: Frame, top: Frame) -> None:
     ):
         if high > low:
             frame.loc[block.index, norm] = (block[column] - low) / (high - low)
-    both = frame.loc[block.index, ["concept_norm", "follow_norm"]].clip(lower=0)
+    # Above its ceiling concept is copying; and a style that hides what is shown has a low ceiling of follow, which
+    # pictures that lack the style pass.
+    both = frame.loc[block.index, ["concept_norm", "follow_norm"]].clip(0, 1)
     frame.loc[block.index, "headline"] = both["concept_norm"] * both["follow_norm"]
 
 

@@ -35,6 +35,15 @@ def test_below_the_floor_is_zero_not_a_product_of_negatives(make, block):
     assert line["headline"] == 0
 
 
+def test_nothing_is_gained_above_a_ceiling(make, block):
+    records = [*block(), make("lora", concept=0.7, text=0.2), make("bias", concept=0.5, text=0.35)]
+    frame = tidy(records).frame
+    over, loud = one(frame, "lora"), one(frame, "bias")
+    assert over["concept_norm"] > 1
+    assert loud["follow_norm"] > 1
+    assert (over["headline"], loud["headline"]) == (pytest.approx(0.5), pytest.approx(0.75))
+
+
 def test_above_the_ceiling_copies(make, block):
     records = [*block(), make("lora", concept=0.7, text=0.2), make("truth_raw", concept=0.9, text=0.35)]
     frame = tidy(records).frame

@@ -101,8 +101,8 @@ def markdown(m: Material) -> str:
 
 
 LEGEND = """\
-headline [95 %]: mean over tasks of concept × follow, each cut to 0 to 1 (nothing is gained above truth), with its interval over
-tasks (seeds averaged inside a task).
+headline [95 %]: mean over tasks of concept × follow, each cut to 0 to 1 (nothing is gained above truth), with its
+interval over tasks (seeds averaged inside a task).
 concept, follow: 0 = the frozen base (for follow: truth pictures of other prompts), 1 = truth pictures through the VAE.
 rank: the places that Holm-adjusted paired t tests leave open, for all rows at once; ties: rows that share a letter
 cannot be told apart by these tests; "1 seed": one seed per task;

@@ -126,11 +126,11 @@ def _refused(grid: Grid) -> list[str]:
 
 
 def _settings(grid: Grid, main: Answer) -> str:
-    """The winner's whole setting."""
+    """The default that follows from it, whole."""
     table = winner(grid, main)
     hyper = ", ".join(f"{key} {draw.level(value)}" for key, value in table["hyper"].items())
     whole = "" if table["cells"] == table["of"] else f" It rests on {table['cells']} of {table['of']} planned cells."
-    return f"The winner's setting: {hyper}. Rule: {RULE}.{whole}\n"
+    return f"**The default that follows:** {hyper}. Rule: {RULE}.{whole}\n"
 
 
 def _mixed(a: Answer) -> str:

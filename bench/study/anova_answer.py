@@ -10,7 +10,7 @@ from bench.study import Frame
 from bench.study.anova import Checks, Effect, Means, Model, Term, checks, one_way, tukey
 from bench.study.anova_frame import ARROW, FACTORS, Grid
 from bench.study.anova_mixed import Mixed, mixed
-from bench.study.anova_paper import PUBLISHED, SIMILARITY
+from bench.study.anova_paper import PUBLISHED, PUBLISHED_FORM, SIMILARITY
 from bench.study.stats import LEVEL, tie_groups
 
 FORM = ("activation", "scale", "init", "size", "lr")
@@ -206,20 +206,23 @@ def disagreements(heat: dict[tuple[str, str], float], least: int = 7) -> list[tu
 # --- the winner ---------------------------------------------------------------------------------------------------
 
 RULE = (
-    "the pair with the highest least-squares mean of the headline over all tasks; its activation, scale and other "
-    "settings are the levels with the highest least-squares mean over all pairs; the tie group holds the pairs that "
-    "Tukey's test at 5 % cannot tell from it"
+    "the best pair is the one with the highest least-squares mean of the headline over all tasks; its tie group holds "
+    "the pairs that Tukey's test at 5 % cannot tell from it. The default follows evidence, not luck: it stays with the "
+    "published pair while that is in the tie group, and is the best pair else; each setting stays as published unless "
+    "its factor has p < 0.05 in the factorial model, and is the level with the highest least-squares mean then"
 )
 
 
 def winner(grid: Grid, main: Answer) -> dict[str, Any]:
-    """The winner and its tie group as a table that JSON can carry: what the registry's `adapter` may read."""
-    order = main.order()
-    source, target = order[0].split(ARROW)
+    """The best pair, its tie group, and the default that follows, as a table that JSON can carry.
+
+    `hyper` is what the registry's `adapter` reads. A tie is no reason to leave the published pair, which every base
+    has a place for.
+    """
+    order, tied = main.order(), main.tied()
+    source, target = PUBLISHED if ARROW.join(PUBLISHED) in tied else order[0].split(ARROW)
     settings: dict[str, Any] = {"source": source, "target": target}
-    for factor in FORM:
-        found = main.means.get(factor)
-        settings[factor] = found.levels[found.order()[0]][0] if found else grid.frame[factor].iloc[0]
+    settings |= {factor: _level(grid, main, factor) for factor in FORM}
     size, lr = settings.pop("size"), settings.pop("lr")
     ways = [w for found in grid.design["sizes"].values() for w in found]
     width = next((w["width"] for w in ways if (w["source"], w["target"], w["size"]) == (source, target, size)), size)
@@ -233,9 +236,20 @@ def winner(grid: Grid, main: Answer) -> dict[str, Any]:
         "hyper": {**settings, "scale": float(settings["scale"]), "width": int(width)},
         "lr": float(lr),
         "score": main.column,
+        "best": order[0].split(ARROW),
         "mean": round(main.means["pair"].value(order[0]), 4),
-        "tied": [name.split(ARROW) for name in main.tied()],
+        "tied": [name.split(ARROW) for name in tied],
         "published": {"pair": list(PUBLISHED), "rank": 1 + order.index(ARROW.join(PUBLISHED))}
         if ARROW.join(PUBLISHED) in order
         else None,
     }
+
+
+def _level(grid: Grid, main: Answer, factor: str) -> Any:
+    """The level of a factor of the form that the default takes."""
+    if not (found := main.means.get(factor)):
+        return grid.frame[factor].iloc[0]
+    levels, effect = [name for (name,) in found.levels], main.get(factor)
+    kept = PUBLISHED_FORM.get(factor)
+    sure = effect is not None and effect.df > 0 and effect.p < 1 - LEVEL
+    return levels[found.order()[0]] if sure or kept not in levels else kept

@@ -9,6 +9,7 @@ best cells are at least that. Imports no torch.
 from __future__ import annotations
 
 PUBLISHED = ("attn2o", "ffni")
+PUBLISHED_FORM = {"activation": "relu", "scale": 1.0, "init": "zero"}  # what that pair was published with
 CLIPPED = 0.869
 SIMILARITY: dict[tuple[str, str], float] = {
     ("attn1i", "attn1i"): 0.710, ("attn1i", "attn2i"): 0.749, ("attn1i", "ffni"): 0.719, ("attn1i", "transo"): 0.724,

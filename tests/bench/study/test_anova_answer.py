@@ -82,6 +82,21 @@ def test_the_pair_that_is_best_is_named_with_its_ties(study, told):
     assert json.loads(json.dumps(table)) == table
 
 
+@pytest.mark.parametrize(("lead", "stays"), [(0.005, True), (0.4, False)])
+def test_the_default_leaves_the_published_form_on_evidence_alone(simulated, lead, stays):
+    def other(cell):
+        return 0.3 + lead * (cell.source == "ffni") + 0.3 * (cell.scale == 4)
+
+    records, design = simulated(other, noise=0.03, pairs=SHORT)
+    found = grid(records, design)
+    told = answer(found)
+    assert told is not None
+    assert (ARROW.join(("attn2o", "ffni")) in told.tied()) is stays
+    hyper = winner(found, told)["hyper"]
+    assert (hyper["source"] == "attn2o") is stays
+    assert (hyper["activation"], hyper["scale"]) == ("relu", 4)  # nothing hangs on the activation, much on the scale
+
+
 def test_kinds_apart(study):
     subject, style = answer(study, kind="subject", light=True), answer(study, kind="style", light=True)
     assert subject is not None

@@ -72,7 +72,7 @@ def tiny_base(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def picture():
     """A function that writes a picture file of a colour with noise: picture(path, size=(w, h), seed=0) -> path."""
     import numpy as np
@@ -88,12 +88,11 @@ def picture():
     return write
 
 
-@pytest.fixture
-def task_folder(tmp_path, picture):
-    """A function that writes a complete task folder: task_folder(kind="subject") -> path."""
+@pytest.fixture(scope="session")
+def write_task(picture):
+    """A function that writes a complete task: write_task(folder, kind="subject") -> folder."""
 
-    def write(kind: str = "subject", name: str = "toy", truth: int = 2) -> Path:
-        folder = tmp_path / "tasks" / name
+    def write(folder: Path, kind: str = "subject", truth: int = 2) -> Path:
         subject = kind == "subject"
         lines = [TOY_TOML.format(kind=kind, class_word="robot" if subject else "")]
 
@@ -122,6 +121,12 @@ def task_folder(tmp_path, picture):
         return folder
 
     return write
+
+
+@pytest.fixture
+def task_folder(tmp_path, write_task):
+    """A function that writes a complete task into this test's folder: task_folder(kind="subject") -> path."""
+    return lambda kind="subject", name="toy", truth=2: write_task(tmp_path / "tasks" / name, kind, truth)
 
 
 @pytest.fixture

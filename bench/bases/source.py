@@ -203,3 +203,18 @@ def licence(folder: Path) -> str:
         name = str(card["license_name"])
     link = str(card.get("license_link") or "")
     return f"{name} ({link})" if name and link.startswith("http") else name
+
+
+def weights_digest(source: Source, text: bool = False) -> str:
+    """sha256 over the tensors' files of the denoiser alone, or with `text` of the text encoders alone.
+
+    Unlike Source.digest it says nothing of options (dtype, resolution), settings, codec or schedule: what is trained on
+    a base fits every base with these weights.
+    """
+    parts = source.family.encoders if text else (source.family.denoiser,)
+    h = hashlib.sha256()
+    for part in sorted(parts):
+        for file in weight_files(source.folder / part, source.spec.variant):
+            if file.suffix == ".safetensors":
+                h.update(f"{part} {sha256_file(file)}\n".encode())
+    return h.hexdigest()

@@ -32,28 +32,23 @@ ANY_BASE = Annotated[bool, typer.Option("--any-base", help="take it although it 
 FORMATS = ("diffusers", "peft", "kohya")
 
 
-def _loaded(file: Path, base: str | None, any_base: bool) -> Any:
+def _loaded(file: Path, base: str, any_base: bool) -> Any:
     """The base with the adapter on it."""
     from bench.bases import load_base
     from bench.interop.adapters import put
 
-    if base is None:
-        base = _named(file)
-        say(f"base: {base}")
     return put(load_base(base), file, any_base)
 
 
-def _named(file: Path) -> str:
-    from bench.interop import facts, files
-    from bench.interop.peft_files import places
+def _base_of(file: Path, base: str | None, device: str | None, offline: bool) -> str:
+    """The base to load, by what was given or the file says, with all set up for loading it."""
+    if base is None:
+        from bench.interop import saved
 
-    kind, path = files.locate(file)
-    if file.suffix == ".json":
-        from bench.record import read
-
-        return read(file).run.base  # with its path, which the adapter's own header leaves out
-    head = files.metadata(places(path)[0] / files.PEFT_NAME if kind == "peft" else path)
-    return (known.base if (known := facts.read(head, path)) else "") or "pocket"
+        base = saved.base_of(file)
+        say(f"base: {base}")
+    bases.surroundings(base, device, offline)
+    return base
 
 
 def adapter(file: FILE) -> None:
@@ -81,12 +76,15 @@ def export(
         int | None, typer.Option(min=1, help="the nearest LoRA of this rank, where the adapter is none")
     ] = None,
     any_base: ANY_BASE = False,
+    device: bases.DEVICE = None,
+    offline: bases.OFFLINE = False,
 ) -> None:
     """Write an adapter for other tools, with where it comes from in its header.
 
     **diffusers**: a folder for `pipe.load_lora_weights(folder)`; LoRA, DoRA, and every method whose change of each
-    weight is of low rank. **peft**: a folder for `PeftModel.from_pretrained(pipe.unet, folder)`; every tuner of peft.
-    **kohya**: one file with the names of kohya-ss and LyCORIS, for ComfyUI and the web UIs; LoRA, LoHa, LoKr.
+    weight is of low rank (not for PixArt, whose pipeline loads none). **peft**: a folder for
+    `PeftModel.from_pretrained(pipe.unet, folder)`; every tuner of peft. **kohya**: one file with the names of kohya-ss
+    and LyCORIS, for ComfyUI and the web UIs; LoRA, LoHa, LoKr.
     A run's adapter is there if it was run with `litmus run ... --save`. Files of other tools can be given too.
 
     Examples:
@@ -96,11 +94,14 @@ def export(
     `litmus export results/mine/runs/0123456789abcdef.json -f kohya -o rex.safetensors`
 
     `litmus export downloads/cat.safetensors --base pocket -f peft -o cat-peft`
+
+    `litmus export rex.safetensors --base models/sdxl --offline --device cpu --out rex-lora`
     """
     from bench.interop.adapters import export as written
 
     if form not in FORMATS:
         raise LitmusError(nearest(form, dict.fromkeys(FORMATS), "format"))
+    base = _base_of(file, base, device, offline)
     where, what = written(_loaded(file, base, any_base), form, out, rank)
     say(what)
     print(where)
@@ -112,6 +113,8 @@ def merge(
     base: BASE = None,
     dtype: Annotated[str, typer.Option(help="of the weights written: fp32, fp16 or bf16")] = "fp32",
     any_base: ANY_BASE = False,
+    device: bases.DEVICE = None,
+    offline: bases.OFFLINE = False,
 ) -> None:
     """Fold an adapter into its base, and write the whole pipeline in diffusers' layout.
 
@@ -124,6 +127,7 @@ def merge(
 
     if dtype not in pipelines.DTYPES:
         raise LitmusError(nearest(dtype, dict.fromkeys(pipelines.DTYPES), "dtype"))
+    base = _base_of(file, base, device, offline)
     print(pipelines.merge(_loaded(file, base, any_base), out, dtype))
 
 
@@ -166,7 +170,7 @@ def score(
     from bench.extractors import load_extractors
     from bench.interop import scoring
 
-    bases.surroundings(base, device, offline)
+    base = _base_of(lora, base, device, offline)
     given = tasks.load(oneoff.task_name(task, identifier, class_word, kind))
     tuned = _loaded(lora, base, any_base)
     folder = out or results() / "scored" / f"{tuned.file.stem}-{given.name.replace('/', '-')}"

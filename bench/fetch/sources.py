@@ -181,10 +181,12 @@ def _quoted(value: object) -> str:
 def _task(listed: StyleList, style: Style) -> str:
     """The task.toml of one style: captions from the list, the standard contents as prompts."""
     concept = words.Concept(style.identifier, "", "style")
+    licences = ", ".join(dict.fromkeys(picture.licence for picture in style.picture))
     lines = [
         *("format = 1", f"name = {_quoted(style.name)}", 'kind = "style"', f"split = {_quoted(style.split)}"),
         *('class_word = ""', f"identifier = {_quoted(style.identifier)}", f"resolution = {listed.resolution}"),
         f"notes = [{_quoted('no truth pictures: scores have a floor but no ceiling')}]",
+        f"licence = {_quoted(licences)}",
     ]
     for picture in style.picture:
         lines += ["", f"[[{'heldout' if picture.heldout else 'train'}]]", f"file = {_quoted(picture.name)}"]

@@ -118,12 +118,19 @@ def put(base: Base, path: Path, any_base: bool = False) -> Tuned:
 
 def _told(header: dict[str, str], path: Path, base: Base, any_base: bool) -> Facts:
     facts = about.read(header, path) or Facts()
-    if facts.base_digest and facts.base_digest != base.digest and not any_base:
+    if facts.base_digest and not any_base and not _is_of(facts, base):
         raise LitmusError(
             f"{path} was trained on {facts.base} ({facts.base_digest[:12]}), not on {base.name} ({base.digest[:12]}): "
             "give that --base, or --any-base if you know that they are alike"
         )
     return facts
+
+
+def _is_of(facts: Facts, base: Base) -> bool:
+    """Trained on this base, in whatever dtype and resolution; by the whole digest where the file says no more."""
+    if facts.base_digest == base.digest:
+        return True
+    return bool(facts.base_weights) and facts.base_weights == about.weights(base, "text" in facts.base_weights)
 
 
 @torch.no_grad()
@@ -195,6 +202,8 @@ def export(tuned: Tuned, form: str, out: Path, rank: int | None = None) -> tuple
 
     "diffusers" and "peft" are folders, "kohya" one file. LitmusError where the format has no way to say it.
     """
+    if form == "diffusers":
+        _refuse_deaf(tuned.frozen)
     net, facts = tuned.frozen.net, tuned.facts.model_copy(update={"kind": form})
     if form == "peft":
         if rank is None and tuned.parts is None and peft_files.holds(tuned.base.net.denoiser):
@@ -217,6 +226,19 @@ def export(tuned: Tuned, form: str, out: Path, rank: int | None = None) -> tuple
             files.write(folder / files.DIFFUSERS_NAME, tensors, about.header(facts, **more))
         where = out
     return where, foreign.describe(parts) + _left_out(error)
+
+
+def _refuse_deaf(base: Base) -> None:
+    """LitmusError where the base's pipeline has no way to load a LoRA: the folder would be of no use."""
+    if base.source is None:
+        return
+    import diffusers
+
+    if not hasattr(getattr(diffusers, base.source.pipeline), "load_lora_weights"):
+        raise LitmusError(
+            f"{base.source.pipeline} of diffusers loads no LoRA: take --format peft, or litmus merge for the whole "
+            "pipeline"
+        )
 
 
 def _left_out(error: float) -> str:

@@ -50,6 +50,7 @@ class Facts(BaseModel):
     seed: int = 0
     base: str = ""
     base_digest: str = ""
+    base_weights: dict[str, str] = {}  # "denoiser", and "text" where it is trained: digest of the weights alone
     base_licence: str = ""
     task: str = ""
     task_digest: str = ""
@@ -63,6 +64,8 @@ class Facts(BaseModel):
 
 def of_run(record: Record, base: Base, task: Task) -> Facts:
     """The facts of a run's adapter."""
+    from bench.method import METHODS
+
     run, versions = record.run, provenance(now()).versions
     return Facts(
         kind="litmus",
@@ -78,6 +81,7 @@ def of_run(record: Record, base: Base, task: Task) -> Facts:
         seed=run.seed,
         base=_nameless(run.base),
         base_digest=base.digest,
+        base_weights=weights(base, text=METHODS[run.method].side != "denoiser"),
         base_licence=base.licence or UNKNOWN,
         task=task.name if run.task.startswith("folder:") else run.task,
         task_digest=run.task_digest,
@@ -85,9 +89,22 @@ def of_run(record: Record, base: Base, task: Task) -> Facts:
         trigger=task.identifier,
         prompts=tuple(p.text for p in task.prompts[:PROMPTS]),
         scores=finite(record.scores),
-        data_licence=getattr(task, "licence", "") or DATA_LICENCES.get(run.task.partition("/")[0], UNKNOWN),
+        data_licence=task.licence or DATA_LICENCES.get(run.task.partition("/")[0], UNKNOWN),
         versions=versions,
     )
+
+
+def weights(base: Base, text: bool = False) -> dict[str, str]:
+    """Digests of the weights that an adapter sits on: the denoiser's, with `text` the text encoders'; {} for no files.
+
+    They leave out what Base.digest holds beside them, such as dtype and resolution.
+    """
+    if base.source is None:
+        return {}
+    from bench.bases.source import weights_digest
+
+    found = {"denoiser": weights_digest(base.source)}
+    return found | ({"text": weights_digest(base.source, text=True)} if text else {})
 
 
 def _nameless(base: str) -> str:

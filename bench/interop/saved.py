@@ -7,6 +7,7 @@ Importing this loads no torch.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -149,3 +150,35 @@ def _attached(base: Base, method: Method, facts: Facts, wide: bool) -> Base:
         elif wide and p.is_floating_point():
             p.data = p.data.to(dtype)
     return tuned
+
+
+def base_of(file: Path) -> str:
+    """The base to load for an adapter: as its run's record says, with the folder's path, else as its header does.
+
+    "pocket" where nothing is said. LitmusError where it was a folder that is not found from here.
+    """
+    from bench.bases import BASES
+    from bench.bases.spec import HUB_ID
+    from bench.interop import files
+    from bench.interop.peft_files import places
+
+    kind, path = files.locate(file)
+    head = about.read(files.metadata(places(path)[0] / files.PEFT_NAME if kind == "peft" else path), path)
+    record = file if file.suffix == ".json" else path.with_suffix(".json")
+    said = list(filter(None, [_in_record(record, path), head.base if head else ""])) or ["pocket"]
+    for base in said:
+        where = base.partition("?")[0]
+        if base in BASES or Path(where).is_dir() or HUB_ID.fullmatch(where.partition("@")[0]):
+            return base
+    where = said[0].partition("?")[0]
+    raise LitmusError(f"{file} was trained on the folder {where}, which is not found from here: give --base FOLDER")
+
+
+def _in_record(record: Path, adapter: Path) -> str:
+    """The base of the run whose adapter it is; "" where `record` is no record, or another adapter's."""
+    from bench.record import read
+
+    with suppress(LitmusError):
+        if record.is_file() and (found := read(record)).files.get("adapter") == adapter.name:
+            return found.run.base
+    return ""

@@ -177,7 +177,7 @@ def tidy(records: Iterable[Record]) -> Tidy:
             _norms(frame, block, floors.iloc[0], tops.iloc[0])
         _worst(frame, block, bool(len(floors) and len(tops)))
     frame["copies"] = frame["trained"] & ~frame["failed"] & (frame["concept_norm"] > 1)
-    return Tidy(frame, [*warnings, *_missing(frame, truth), *_failures(frame)])
+    return Tidy(frame, [*warnings, *_missing(frame, truth), *_failures(frame), *_evaluators(kept)])
 
 
 def _norms(frame: Frame, block: Frame, floor: Frame, top: Frame) -> None:
@@ -261,3 +261,24 @@ def losses(records: Iterable[Record]) -> Frame:
             parts = [v / s if v is not None and s else math.nan for v, s in zip(values, starts, strict=True)]
             lines.append((names[r.key], r.run.task, r.run.seed, step, *parts))
     return pd.DataFrame(lines, columns=["row", "task", "seed", "step", "train", "heldout"])
+
+
+def _evaluators(records: Sequence[Record]) -> list[str]:
+    """One line for each published evaluator that is another than the published one, or that nobody checked."""
+    seen: Counter[str] = Counter()
+    for r in records:
+        found = dict(r.encoders.get("acceptance") or {})
+        doubts = found.pop("doubts", [])
+        if r.encoders and not found:
+            seen[
+                f"the evaluators {r.run.extractors} were not held against published values when these runs were made "
+                f"(litmus extractors check {r.run.extractors}): their scores may not compare with papers'"
+            ] += 1
+        judged = f" (judged on: {', '.join(doubts)})" if doubts else ""
+        for encoder, said in sorted(found.items()):
+            if said["same"] is False:
+                seen[
+                    f"the evaluator {encoder} is reported as different: real pictures came out at {said['found']:.3f}, "
+                    f"published is {said['expected']:.3f}{judged}: its scores do not compare with papers'"
+                ] += 1
+    return [f"{line} ({n} of {len(records)} runs)" if n < len(records) else line for line, n in seen.most_common()]

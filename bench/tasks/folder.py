@@ -19,7 +19,7 @@ HELD_EVERY = 3  # of a plain folder every third picture is held out, from four p
 
 _TOP = {
     "format", "name", "kind", "split", "class_word", "identifier", "resolution", "train", "heldout", "prompts",
-    "prior", "drift", "notes",
+    "prior", "drift", "notes", "licence",
 }  # fmt: skip
 _ROWS = {
     "train": {"file", "caption", "plain"},
@@ -115,6 +115,7 @@ def load(path: str | Path, name: str | None = None) -> Task:
         prior=asked("prior"),
         drift=asked("drift"),
         notes=tuple(table.get("notes", ())),
+        licence=text(table, "licence", ""),
     )
     for key in ("train", "prompts"):
         if not getattr(task, key):

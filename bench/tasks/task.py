@@ -53,6 +53,7 @@ class Task:
 
     train    pictures that are trained on; heldout: pictures of the same concept that are not
     prompts  with the concept; prior: plain class prompts; drift: prompts that have nothing to do with it
+    licence  of the pictures, where task.toml says it; no part of the digest
     Pictures are read when they are asked for, resized and centre-cropped to `resolution`: pixels a side, or (height,
     width).
     """
@@ -69,6 +70,7 @@ class Task:
     prior: tuple[Prompt, ...]
     drift: tuple[Prompt, ...]
     notes: tuple[str, ...] = ()
+    licence: str = ""
 
     @property
     def has_truth(self) -> bool:

@@ -311,3 +311,16 @@ def test_rates_are_chosen_on_other_dreambooth_subjects_than_the_real_board_has(l
     board, tuning = (set(load_protocol(name).tasks) for name in ("real", "real-tuning"))
     assert tuning == {f"dreambooth/{name}" for name in dreambooth.TUNING}
     assert not board & tuning
+
+
+def test_a_licence_is_carried_and_is_no_part_of_the_task(task_folder):
+    folder = task_folder()
+    plain = load(f"folder:{folder}")
+    file = folder / "task.toml"
+    file.write_text('licence = "CC-BY-4.0"\n' + file.read_text(encoding="utf-8"), encoding="utf-8")
+    told = load(f"folder:{folder}")
+    assert (plain.licence, told.licence) == ("", "CC-BY-4.0")
+    assert told.digest == plain.digest
+    file.write_text(file.read_text(encoding="utf-8").replace('"CC-BY-4.0"', "4"), encoding="utf-8")
+    with pytest.raises(LitmusError, match="licence is missing or not text"):
+        load(f"folder:{folder}")

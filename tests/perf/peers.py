@@ -15,7 +15,8 @@ all of them, as `litmus bench` works. What is printed, as theirs / ours:
     suite       the same for all subjects
 
 What differs is said, not hidden: theirs encodes each picture again in every step and reads its loss in each; ours does
-that once and every ten steps, and reads its fixed loss table three times, which is in `one` and `suite`.
+that once and every ten steps, and reads its fixed loss table three times, which is in `one` and `suite`. Training alone
+is timed: no side draws or scores a picture, and ours writes no record, so none of the three is the time of a board.
 """
 
 from __future__ import annotations
@@ -52,13 +53,33 @@ def main() -> None:
         for what, values in ratios.items():
             values.append(found["theirs"][what] / found["ours"][what])
         print(f"pair {i + 1}: " + ", ".join(_said(what, found, ratios[what][-1]) for what in ratios), flush=True)
-    print("theirs / ours over the pairs, geometric mean (lowest to highest):")
+    print("\n".join(summary(ratios)))
+
+
+def summary(ratios: dict[str, list[float]]) -> list[str]:
+    """The lines of the end: of each ratio its geometric mean over the pairs, the lowest and the highest."""
+    lines = ["theirs / ours over the pairs, geometric mean (lowest to highest):"]
     for what, values in ratios.items():
         mean = math.exp(statistics.fmean(map(math.log, values)))
-        print(f"  {what:6} {mean:.2f} ({min(values):.2f} to {max(values):.2f})")
+        lines.append(f"  {what:6} {mean:.2f} ({min(values):.2f} to {max(values):.2f})")
+    return lines
 
 
-def _options() -> argparse.Namespace:
+def times(side: str, seconds: list[float], steps: list[float]) -> dict[str, float]:
+    """{"step", "one", "suite"} in seconds, from those of a side's processes and of all its steps.
+
+    Theirs has a process for each subject; ours one for the first alone, for `one`, and one for all.
+    """
+    whole = sum(seconds) if side == "theirs" else seconds[-1]
+    return {"step": statistics.median(steps), "one": seconds[0], "suite": whole}
+
+
+def groups(side: str, names: list[str]) -> list[list[str]]:
+    """The subjects of each process of a side."""
+    return [[name] for name in names] if side == "theirs" else [names[:1], names][: len(names)]
+
+
+def _options(words: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--script", type=Path, required=True, help="diffusers' train_dreambooth_lora.py")
     parser.add_argument("--pairs", type=int, default=3)
@@ -71,7 +92,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--side", choices=("theirs", "ours"), help=argparse.SUPPRESS)  # a process of a measurement
     parser.add_argument("--names", default="", help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = parser.parse_args(words)
     if not options.script.is_file():
         parser.error(
             f"no file {options.script}: fetch examples/dreambooth/train_dreambooth_lora.py of huggingface/diffusers"
@@ -95,18 +116,15 @@ def _said(what: str, found: dict[str, dict[str, float]], ratio: float) -> str:
 
 def _measure(side: str, names: list[str], options: argparse.Namespace, folder: Path) -> dict[str, float]:
     """{"step", "one", "suite"} in seconds."""
-    groups = [[name] for name in names] if side == "theirs" else [names[:1], names][: len(names)]
     seconds, steps = [], []
-    for i, group in enumerate(groups):
+    for i, group in enumerate(groups(side, names)):
         out = folder / f"{side}-{i}"
         out.mkdir()
         start = time.perf_counter()
         _process(side, group, options, out)
         seconds.append(time.perf_counter() - start)
         steps += json.loads((out / "steps.json").read_text())
-    # Ours runs the first subject alone, too, for `one`.
-    whole = sum(seconds) if side == "theirs" else seconds[-1]
-    return {"step": statistics.median(steps), "one": seconds[0], "suite": whole}
+    return times(side, seconds, steps)
 
 
 def _process(side: str, names: list[str], options: argparse.Namespace, out: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 # Read before any test: each test has this variable taken away (tests/conftest.py).
 COPY = os.environ.get("LITMUS_DREAMBOOTH")
+BESIDE = Path(__file__).resolve().parents[4] / "shared" / "data" / "dreambooth"  # beside the repository's root
 
 CLASSES = """Classes
 
@@ -121,10 +122,10 @@ def _small(root: Path, picture) -> None:
 
 
 def _real(root: Path) -> None:
-    """The copy that LITMUS_DREAMBOOTH names, laid out as the original repository is."""
-    if not COPY or not Path(COPY).is_dir():
-        pytest.skip("LITMUS_DREAMBOOTH names no copy of google/dreambooth")
-    home = Path(COPY)
+    """The copy that LITMUS_DREAMBOOTH names, or that lies beside the repository, as the original repository has it."""
+    home = Path(COPY) if COPY else BESIDE
+    if not home.is_dir():
+        pytest.skip("no copy of google/dreambooth: LITMUS_DREAMBOOTH names one, or ../shared/data/dreambooth is one")
     home = home / "dataset" if (home / "dataset").is_dir() else home
     shutil.copytree(
         home, root / "dataset", ignore=lambda _, names: [n for n in names if n.startswith((".", "manifest"))]
@@ -163,6 +164,6 @@ def original(serve, tmp_path, picture) -> Path:
 
 @pytest.fixture
 def real(serve, tmp_path) -> Path:
-    """DreamBooth's own pictures, served; skipped where LITMUS_DREAMBOOTH names no copy of them."""
+    """DreamBooth's own pictures, served; skipped where there is no copy of them."""
     _real(tmp_path / "original")
     return serve(tmp_path / "original")

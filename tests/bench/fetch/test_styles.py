@@ -45,6 +45,7 @@ def prints(server, tmp_path, picture) -> Path:
         lines.append(PICTURE.format(url=server.url, name=name, caption=f"a scene {i} in sks style"))
         lines.append(f'sha256 = "{hashlib.sha256(data).hexdigest()}"\nbytes = {len(data)}\n')
     lines.append("heldout = true\n")
+    lines[-3] = lines[-3].replace("public domain", "CC0-1.0")
     file = tmp_path / "prints.toml"
     file.write_text("".join(lines), encoding="utf-8")
     return file
@@ -66,6 +67,7 @@ def test_a_list_becomes_style_tasks(prints, server):
     assert [p.caption for p in task.heldout] == ["a scene 2 in sks style"]
     assert (len(task.prompts), len(task.prior), len(task.drift)) == (10, 8, 8)
     assert task.prompts[0].plain == "a cat in style"
+    assert task.licence == "public domain, CC0-1.0"
     told = (datasets() / "prints" / "style-woodcut" / "SOURCES.md").read_text(encoding="utf-8")
     assert "`rain-at-night.jpg`: Rain “at” night, A. Printer, 1857; public domain; http" in told
     server.asked.clear()

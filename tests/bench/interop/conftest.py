@@ -48,6 +48,7 @@ def kept(tmp_path):
             seed=3,
             base=base.name,
             base_digest=base.digest,
+            base_weights=facts.weights(base, text=method.side != "denoiser"),
             base_licence="Apache-2.0",
             trigger="sks",
             task="pocket/subject-robot",

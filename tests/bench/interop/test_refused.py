@@ -77,6 +77,30 @@ def test_an_adapter_of_another_base_is_refused_by_its_digest(toy_base, trained, 
         put(other, folder)
 
 
+def test_the_same_weights_at_another_dtype_or_resolution_are_the_same_base(tiny_base, trained, kept, answer):
+    from bench.bases import load_base, tiny
+
+    folder = tiny_base("sd15")
+    base = load_base(f"{folder}?dtype=fp32&resolution=64")
+    tuned, method = trained(base, "lora[rank=2]")
+    file = kept(base, tuned, method)
+    large = load_base(f"{folder}?dtype=fp32&resolution=128")
+    assert large.digest != base.digest
+    torch.testing.assert_close(answer(put(large, file).base.net), answer(tuned.net))
+    assert put(load_base(f"{folder}?dtype=bf16&resolution=64"), file).facts.method == "lora"
+    tensors, header = files.read(file)
+    table = json.loads(header["litmus"])
+    assert table["base_weights"].keys() == {"denoiser"}
+    files.write(file, tensors, header | {"litmus": json.dumps(table | {"base_weights": {}})})  # as older files are
+    assert put(base, file).facts.method == "lora"
+    with pytest.raises(LitmusError, match="--any-base"):
+        put(large, file)
+    files.write(file, tensors, header)
+    other = load_base(f"{tiny.write('sd15', file.parent / 'other', seed=1)}?dtype=fp32&resolution=64")
+    with pytest.raises(LitmusError, match="--any-base"):
+        put(other, file)
+
+
 def test_the_text_encoder_s_part_is_not_dropped_in_silence(toy_base, exported):
     path = exported("kohya", renamed("lora_unet_mid_block", "lora_te2_text_model_encoder"))
     with pytest.raises(LitmusError, match="text encoder that this base does not keep"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,6 +15,8 @@ from bench.config import LitmusError, load_protocol
 from bench.interop import facts, files, saved
 from bench.interop.adapters import put
 from bench.plan import expand, key
+from bench.record import Record
+from bench.tasks import load
 
 
 @pytest.fixture
@@ -69,6 +72,30 @@ def test_a_start_cut_from_the_run_s_own_batches_is_kept(toy_base, trained, kept,
         assert (answer(put(toy_base, back.file).base.net) - answer(tuned.net)).abs().max() > 1e-4
 
 
+def test_the_base_is_found_by_the_record_or_by_name(make_run, tmp_path, monkeypatch):
+    """A file's header leaves out where a folder lay: its record beside it has the path, the folder may be here."""
+    file, kept_with = tmp_path / "k.safetensors", tmp_path / "k.json"
+
+    def base_is(name: str, in_record: str = ""):
+        files.write(file, {"x": torch.zeros(1)}, facts.header(facts.Facts(kind="litmus", base=name)))
+        run = make_run().model_copy(update={"base": in_record or name})
+        record = Record(key="k", run=run, status="ok", files={"adapter": file.name})
+        kept_with.write_text(record.model_dump_json(), encoding="utf-8")
+        return saved.base_of(kept_with), saved.base_of(file)
+
+    models = tmp_path / "models" / "sdxl"
+    models.mkdir(parents=True)
+    assert base_is("toy") == ("toy", "toy")
+    assert base_is("owner/name@main?dtype=bf16") == ("owner/name@main?dtype=bf16",) * 2
+    assert base_is("sdxl?dtype=bf16", f"{models}?dtype=bf16") == (f"{models}?dtype=bf16",) * 2
+    kept_with.unlink()
+    with pytest.raises(LitmusError, match=r"trained on the folder sdxl, .* give --base FOLDER"):
+        saved.base_of(file)
+    kept_with.write_text('{"somebody": "else"}')
+    monkeypatch.chdir(models.parent)
+    assert saved.base_of(file) == "sdxl?dtype=bf16"
+
+
 def test_a_method_whose_file_changed_is_refused(toy_base, trained, kept):
     tuned, method = trained(toy_base, "lora")
     with pytest.raises(LitmusError, match="has changed since"):
@@ -88,6 +115,9 @@ def test_a_run_s_adapter_is_kept_with_all_about_it_and_the_commands_take_it(
     assert said.versions == record.provenance.versions
     assert said.base_licence
     assert said.data_licence == facts.UNKNOWN
+    licensed = replace(load("toy/subject-a"), licence="CC0-1.0")
+    assert facts.of_run(record, toy_base, licensed).data_licence == "CC0-1.0"
+    assert said.base_weights == {}  # no file holds the toy base's weights
     tuned = put(toy_base, folder / f"{record.key}.json")
     assert tuned.facts == said
     assert tuned.method is not None

@@ -106,6 +106,29 @@ def test_failures_are_worst_and_counted(make, block):
     ]
 
 
+def judged(record, acceptance):
+    return record.model_copy(update={"encoders": {"identity": {"model": "dino:vits16"}, "acceptance": acceptance}})
+
+
+def test_an_evaluator_that_is_not_the_published_one_is_told(make, block):
+    same = {"dino:vits16": {"found": 0.7741, "expected": 0.774, "same": True}}
+    other = {
+        "openclip:ViT-B-32/openai": {"found": 0.851, "expected": 0.885, "same": False},
+        "dinov2:vitl14": {"found": 0.6, "expected": None, "same": None},
+        "doubts": ["29 of 30 subjects"],
+    }
+    run = make("lora", concept=0.5, text=0.2)
+    assert tidy([judged(r, same) for r in (*block(), run)]).warnings == []
+    (line,) = tidy([*(judged(r, same) for r in block()), judged(run, same | other)]).warnings
+    assert line == (
+        "the evaluator openclip:ViT-B-32/openai is reported as different: real pictures came out at 0.851, published "
+        "is 0.885 (judged on: 29 of 30 subjects): its scores do not compare with papers' (1 of 3 runs)"
+    )
+    (line,) = tidy([judged(r, {}) for r in (*block(), run)]).warnings
+    assert line.startswith("the evaluators e were not held against published values")
+    assert "litmus extractors check e" in line
+
+
 def test_directions_are_those_of_the_metrics():
     assert worst_is_low("identity") is True
     assert worst_is_low("drift") is False

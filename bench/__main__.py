@@ -216,9 +216,7 @@ def run(
     ] = None,
     extractors: Annotated[
         str | None,
-        typer.Option(
-            help="pocket, dino-clip, ... (litmus extractors)  [default: dino-clip for a base of diffusers]"
-        ),
+        typer.Option(help="pocket, dino-clip, ... (litmus extractors)  [default: dino-clip for a base of diffusers]"),
     ] = None,
     timeout: Annotated[float | None, typer.Option(help="seconds per run")] = None,
     workers: WORKERS = None,

@@ -248,10 +248,12 @@ def base_facts(name: str) -> tuple[str, str, tuple[str, ...]]:
 
         return name, digest(), ()
     if name not in BASES and is_spec(name):
-        from bench.bases.hub import locate, parse
+        from bench.bases.hub import can_quantise, locate, parse, working_device
         from bench.bases.weights import check
 
         source = locate(parse(name))
+        if source.spec.quantise:
+            can_quantise(source.spec, working_device())
         check(source)
         said = source.licence or "none said: look at where it comes from"
         return str(source.spec), source.digest, (f"base {source.spec} ({source.family.title}), licence: {said}",)

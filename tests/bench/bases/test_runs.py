@@ -150,16 +150,6 @@ def test_a_base_of_diffusers_takes_its_share_of_the_cores(runs, tmp_path, monkey
     assert do(run, tmp_path).provenance.machine.threads == 1
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="torch.compile needs a C++ compiler")
-def test_a_compiled_denoiser_learns_the_same(runs, tmp_path):
-    plain = do(runs("sd15", ("lora",))["lora"], tmp_path)
-    compiled = do(runs("sd15", ("lora",), compile=True)["lora"], tmp_path)
-    assert compiled.status == "ok", compiled.error
-    assert compiled.key != plain.key
-    assert compiled.curve.running == pytest.approx(plain.curve.running, rel=1e-3)
-
-
 def test_a_base_that_changed_after_the_plan_is_not_run(runs, tmp_path):
     run = runs("sd15", ("bias",))["bias"].model_copy(update={"base_digest": "older"})
     record = do(run, tmp_path)

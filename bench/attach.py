@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from bench.calibration import calibration
-from bench.method import attached
+from bench.method import attached, floating
 from bench.rng import rng
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def _attach(base: Base, method: Method, task: Task, seed: int, batch: int, check
         tuned.net.to(base.place)  # its first losses are the work of training
     losses = calibration(tuned, task, seed, batch) if method.needs_data else []
     attached(method, tuned.net, rng("init", seed), losses)
-    dtype = next(base.net.denoiser.parameters()).dtype
+    dtype = floating(base.net.denoiser).dtype
     for p in tuned.net.parameters():
         if p.requires_grad:
             p.data = p.data.float()

@@ -7,11 +7,14 @@ task that the protocol names: a wrong name or a broken picture is one line befor
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench import aside
 from bench.config import PSEUDO, LitmusError, Protocol, nearest
 from bench.plan import Catalogue, Competitor, TaskFacts, objectives, scored_with, specs, task_names
+
+if TYPE_CHECKING:
+    from bench.tasks import Task
 
 
 def ask(protocol: Protocol) -> Catalogue:
@@ -31,6 +34,7 @@ def _request(protocol: Protocol) -> dict[str, Any]:
         "specs": specs(protocol),
         "tasks": task_names(protocol),
         "objectives": objectives(protocol),
+        "min_snr": protocol.train.min_snr,
     }
 
 
@@ -83,6 +87,8 @@ def survey(request: dict[str, Any]) -> dict[str, Any]:
     name, base_digest, said = base_facts(request["base"])
     digests = {"base_digest": base_digest, "extractors_digest": extractors_digest(request["extractors"])}
     notes = [*said, *acceptance.notes(request["extractors"], digests["extractors_digest"])]
+    if name not in BASES:
+        notes += real(name, list(loaded.values()), request.get("min_snr"))
     for task in loaded.values():
         if name not in BASES:
             break  # an open vocabulary
@@ -96,6 +102,21 @@ def survey(request: dict[str, Any]) -> dict[str, Any]:
         **digests,
         "notes": notes,
     }
+
+
+def real(base: str, loaded: list[Task], min_snr: float | None) -> list[str]:
+    """What a user should know of tasks on a base of diffusers; LitmusError for an option that does nothing there."""
+    from bench.bases.hub import locate, parse
+    from bench.tasks.shape import cut_line
+
+    source = locate(parse(base))
+    if min_snr is not None and "FlowMatch" in source.index["scheduler"][1]:
+        raise LitmusError(
+            f"--min-snr weighs noise levels of diffusion, and {source.family.title} is a flow, whose target is "
+            "balanced as it is: leave --min-snr out"
+        )
+    resolution = source.spec.resolution
+    return [line for task in loaded if resolution and (line := cut_line(task, resolution))]
 
 
 def unknown_line(task: str, words: list[str], base: str) -> str:

@@ -34,8 +34,8 @@ from bench.spec import Value, label, parse_spec
 
 __all__ = [
     "METHODS", "Figures", "LitmusError", "Loss", "Method", "Network", "Value", "attached", "figures", "fit_budget",
-    "label", "load_file", "load_plugins", "load_state", "make", "parse_spec", "reach", "register", "source_digest",
-    "state",
+    "floating", "label", "load_file", "load_plugins", "load_state", "make", "parse_spec", "quantised", "reach",
+    "refuse_quantised", "register", "source_digest", "state",
 ]  # fmt: skip
 
 
@@ -88,6 +88,7 @@ class Method:
     exact_start: ClassVar[bool] = True  # attached and untrained, the network still computes what the base computes
     mergeable: ClassVar[bool] = True  # `merge` leaves the base's own names and shapes
     packable: ClassVar[bool] = True  # vmap(grad) over the stacked tensors of two seeds gives each seed's own gradient
+    quantised: ClassVar[bool] = False  # works where frozen weights are in 4 or 8 bits: it calls layers, reads no weight
     trains: ClassVar[bool] = True  # False only for the frozen base as a row
     # Facts for the tables, and for how the harness calls the method.
     needs_data: ClassVar[bool] = False  # its start is computed from batches of the task: see attach_data
@@ -259,12 +260,39 @@ def source_digest(cls: type[Method]) -> str:
 
 def attached(method: Method, net: Network, rng: torch.Generator, losses: Sequence[Loss] = ()) -> Network:
     """`net` itself, frozen and with `method` attached: how the harness calls `attach`, or `attach_data`."""
+    if not method.quantised and method.side != "text" and quantised(net.denoiser):
+        fit = ", ".join(name for name, cls in METHODS.items() if cls.quantised and cls.trains)
+        raise LitmusError(
+            f"{method.name} reads or writes weights that this base holds in 4 or 8 bits: leave out --quantise, or take "
+            f"one that does not ({fit})"
+        )
     net.requires_grad_(False)
     if method.needs_data and losses:
         method.attach_data(net, rng, losses)
     else:
         method.attach(net, rng)
     return net
+
+
+def floating(module: nn.Module) -> Tensor:
+    """The first parameter of `module` that holds numbers: its dtype is that of the base's arithmetic.
+
+    Weights in 4 bits are bytes (uint8) in an odd shape.
+    """
+    return next(p for p in module.parameters() if p.is_floating_point())
+
+
+def quantised(module: nn.Module) -> bool:
+    """Whether `module` holds weights in 4 or 8 bits, which cannot be read or written as numbers."""
+    return any(not p.is_floating_point() for p in module.parameters())
+
+
+def refuse_quantised(method: Method, net: Network) -> None:
+    """LitmusError for merging into weights in 4 or 8 bits, which would round what was learned away."""
+    if quantised(net.denoiser):
+        raise LitmusError(
+            f"{method.name} cannot be merged into weights of 4 or 8 bits: load the base without --quantise"
+        )
 
 
 def state(net: nn.Module) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import time
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +19,7 @@ import torch
 
 from bench import tasks
 from bench.attach import attach, out_of_memory
-from bench.bases import load_base
+from bench.bases import BASES, load_base
 from bench.bases.spec import is_spec
 from bench.block import base_pictures, block, class_pictures
 from bench.config import PSEUDO, LitmusError
@@ -28,7 +29,7 @@ from bench.extractors import acceptance, load_extractors
 from bench.interop import saved
 from bench.method import make, source_digest
 from bench.objectives import NEEDS_CLASSES
-from bench.provenance import bytes_process, now, provenance
+from bench.provenance import bytes_process, cores, now, provenance
 from bench.record import Curve, DiskError, Record, Run, finite, write_bytes
 from bench.rng import seed_of
 from bench.sampler import Sampling
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from bench.tasks import Task
     from bench.worker import Report
 
+WORKERS = "LITMUS_WORKERS"  # how many share the machine: told to a worker's libraries by bench.worker
 COLUMNS = 6  # of the sample grid
 
 
@@ -48,11 +50,21 @@ def _task(name: str) -> Task:
     return tasks.load(name)
 
 
+def threads(base: str) -> int:
+    """Torch threads of a run: one on a base of this project's own, whose records are all of one thread.
+
+    A base of diffusers takes the cores that are its worker's share; most often it is the only worker.
+    """
+    if base in BASES or not is_spec(base):
+        return 1
+    return max(1, cores() // int(os.environ.get(WORKERS, "1")))
+
+
 def execute(key: str, run: Run, folder: Path, report: Report) -> Record:
     """Do `run` and describe it; side files go to `folder`. A fault of the run itself is a status, not an exception."""
     # For plug-in methods that draw from the global stream against the rules: at least they repeat.
     torch.manual_seed(seed_of("global", key))
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads(run.base))
     record = Record(key=key, run=run, status="ok")
     started, clock = now(), time.perf_counter()
     try:
@@ -76,7 +88,7 @@ def execute(key: str, run: Run, folder: Path, report: Report) -> Record:
             )
     record.cost.seconds_total = time.perf_counter() - clock
     record.cost.bytes_process = bytes_process()
-    record.provenance = provenance(started)
+    record.provenance = provenance(started, threads=torch.get_num_threads())
     return record
 
 

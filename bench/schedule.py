@@ -9,6 +9,7 @@ Three kinds of prediction over one interface:
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -172,14 +173,19 @@ def from_scheduler(scheduler: Any) -> Schedule:
     That is the scheduler's own walk for DDIM, for EulerDiscrete and first-order DPMSolverMultistep (which are DDIM
     written differently) and for FlowMatchEuler; another solver (PNDM, a higher order) shares the times alone.
 
+    A published configuration carries keys of the schedulers that it was converted from (SDXL's EulerDiscrete has
+    set_alpha_to_one), and diffusers keeps them in `config` unused: only what the class itself takes is read.
+
     Raises ValueError for what this module doesn't walk: sample prediction, clipping, thresholding, other spacings.
     """
-    config = scheduler.config
+    takes = inspect.signature(type(scheduler).__init__).parameters
+    config = {key: value for key, value in scheduler.config.items() if key in takes}
     if "FlowMatch" in type(scheduler).__name__:
-        return Schedule("flow", torch.linspace(1, 0, config.num_train_timesteps))
-    kind = _NAMES.get(config.prediction_type)
+        return Schedule("flow", torch.linspace(1, 0, config["num_train_timesteps"]))
+    kind = _NAMES.get(config["prediction_type"])
     if kind is None:
-        raise ValueError(f"prediction type {config.prediction_type!r} is not supported: one of {', '.join(_NAMES)}")
+        known = ", ".join(_NAMES)
+        raise ValueError(f"prediction type {config['prediction_type']!r} is not supported: one of {known}")
     if config.get("thresholding") or config.get("clip_sample"):
         raise ValueError("a scheduler that clips its samples is not supported: set clip_sample=False for latents")
     spacing = config.get("timestep_spacing", "leading")
@@ -187,10 +193,12 @@ def from_scheduler(scheduler: Any) -> Schedule:
         raise ValueError(
             "the spacing 'linspace' is known of DPMSolver alone: set timestep_spacing to leading or trailing"
         )
+    # DDIM and PNDM are told so; EulerDiscrete and DPMSolver name their last noise level instead.
+    clean = config.get("set_alpha_to_one", config.get("final_sigmas_type", "zero") == "zero")
     return Schedule(
         kind,
         scheduler.alphas_cumprod.float().clone(),
         spacing=spacing,
         offset=config.get("steps_offset", 0),
-        ends_clean=config.get("set_alpha_to_one", True),
+        ends_clean=clean,
     )

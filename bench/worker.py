@@ -56,6 +56,7 @@ def serve(execute: Execute) -> None:
 
     threading.Thread(target=listen, daemon=True).start()
     hello = jobs.get()
+    os.environ["LITMUS_WORKERS"] = str(hello["workers"])  # a run on a large base takes its share of the cores
     folder = Path(hello["board"]) / "runs"
     say(event="ready")
     while True:

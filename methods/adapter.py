@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.method import LitmusError, Method, Network, register
+from bench.method import LitmusError, Method, Network, floating, register
 from bench.sites import PAIRS, POSITIONS, bridge, features, ways
 
 # The published best form, `adapter[paper]`.
@@ -61,6 +61,7 @@ class Adapter(Method):
     name = "adapter"
     paper = "arXiv:2303.18181, section 3"
     lr = 2e-3
+    quantised = True
     space = {"lr": (1e-4, 1e-2, "log"), "width": (1, 256, "log")}
     presets = {"paper": PAPER}
     size_field = "width"
@@ -92,7 +93,7 @@ class Adapter(Method):
 
     def attach(self, net: Network, rng: torch.Generator) -> None:
         for block in ways(net, self.source, self.target).values():
-            like = next(block.parameters())
+            like = floating(block)
             bypass = self._bypass(block).to(like.dtype).to_empty(device=like.device)
             bypass.draw(rng, zero_up=self.init == "zero")
             bridge(block, self.source, self.target, bypass, "adapter")

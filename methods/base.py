@@ -18,6 +18,7 @@ class Base(Method):
     paper = "none: the base as it is"
     lr = 0.0
     trains = False
+    quantised = True
 
     def attach(self, net: Network, rng: torch.Generator) -> None:
         pass

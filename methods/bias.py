@@ -22,6 +22,7 @@ class Bias(Method):
     name = "bias"
     paper = "arXiv:2106.10199"
     lr = 3e-3
+    quantised = True
     space = {"lr": (3e-4, 3e-2, "log")}
 
     def attach(self, net: Network, rng: torch.Generator) -> None:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
-from bench.method import LitmusError, Method, Network, register
+from bench.method import LitmusError, Method, Network, refuse_quantised, register
 from bench.sites import sites
 
 
@@ -27,6 +28,7 @@ class LoRA(Method):
     name = "lora"
     paper = "arXiv:2106.09685, section 4.1"
     lr = 2e-3
+    quantised = True
     space = {"lr": (1e-4, 1e-2, "log"), "rank": (1, 64, "log")}
     size_field = "rank"
 
@@ -55,15 +57,22 @@ class LoRA(Method):
                     a.copy_(torch.empty(a.shape, device="cpu").uniform_(-bound, bound, generator=rng))
 
     def count(self, net: Network) -> int:
-        shapes = [m.weight.shape for m in sites(net, self.targets).values()]  # (out, in, ...)
-        return sum(self.rank * (out + torch.Size(in_).numel()) for out, *in_ in shapes)
+        return sum(self.rank * sum(_shape(layer)) for layer in sites(net, self.targets).values())
 
     def merge(self, net: Network) -> None:
         from peft.tuners.lora import LoraLayer
 
+        refuse_quantised(self, net)
         for path, module in list(net.denoiser.named_modules()):
             if isinstance(module, LoraLayer):
                 module.merge()  # type: ignore[operator]
                 parent, _, child = path.rpartition(".")
                 setattr(net.denoiser.get_submodule(parent), child, module.get_base_layer())
         del net.denoiser.peft_config
+
+
+def _shape(layer: Any) -> tuple[int, int]:
+    """(out, in) of a layer's weight, a convolution's kernel counted among its inputs."""
+    if isinstance(layer, nn.Linear):  # in 4 bits its weight has another shape
+        return layer.out_features, layer.in_features
+    return layer.weight.shape[0], layer.weight[0].numel()

@@ -24,6 +24,7 @@ class Norm(Method):
     name = "norm"
     paper = "arXiv:2312.11420"
     lr = 3e-3
+    quantised = True
     space = {"lr": (3e-4, 3e-2, "log")}
     packable = True
     formula = "y = gamma * normalised(x) + beta, gamma and beta trained"

@@ -143,7 +143,7 @@ class Base:
             if self.source is None or generator is not None:
                 return encode(images)
             parts = images.to(next(self.vae.parameters())).split(1 if self.large else len(images) or 1)
-            return torch.cat([remembered(encode, x, ["latent", self.digest]) for x in parts])
+            return torch.cat([remembered(encode, x, ["latent", self.source.vae_digest]) for x in parts])
 
     @property
     def large(self) -> bool:
@@ -238,7 +238,8 @@ def base_digest(name: str) -> str:
 def base_facts(name: str) -> tuple[str, str, tuple[str, ...]]:
     """(name, digest, notes) of a base: its name with everything filled in that was left open, such as a hub's commit.
 
-    Downloads what is not there yet, loads no network (see `base_digest`).
+    Downloads what is not there yet, loads no network (see `base_digest`). LitmusError for weights that are not those of
+    their component.
     """
     from bench.bases.spec import is_spec
 
@@ -247,9 +248,13 @@ def base_facts(name: str) -> tuple[str, str, tuple[str, ...]]:
 
         return name, digest(), ()
     if name not in BASES and is_spec(name):
-        from bench.bases.hub import locate, parse
+        from bench.bases.hub import can_quantise, locate, parse, working_device
+        from bench.bases.weights import check
 
         source = locate(parse(name))
+        if source.spec.quantise:
+            can_quantise(source.spec, working_device())
+        check(source)
         said = source.licence or "none said: look at where it comes from"
         return str(source.spec), source.digest, (f"base {source.spec} ({source.family.title}), licence: {said}",)
     return name, load_base(name).digest, ()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from bench.bases.families import family_of
 from bench.bases.source import COMMIT, SUFFIXES
 from bench.bases.spec import INDEX, Spec
+from bench.bases.weights import read_json
 from bench.config import LitmusError
 
 CARDS = ("README.md", "LICENSE*")
@@ -34,7 +34,7 @@ def snapshot(spec: Spec) -> tuple[Path, str]:
                 )
         commit = _commit(where, revision)
         index = Path(snapshot_download(where, revision=commit, allow_patterns=[INDEX]), INDEX)
-        patterns = wanted(json.loads(index.read_text(encoding="utf-8")))
+        patterns = wanted(read_json(index))
         folder = snapshot_download(where, revision=commit, allow_patterns=patterns, ignore_patterns=unwanted(spec))
         return Path(folder), commit
     except LitmusError:
@@ -54,7 +54,9 @@ def _cached(spec: Spec, revision: str) -> tuple[Path, str] | None:
     try:
         local: Any = {"repo_id": spec.where, "revision": revision, "local_files_only": True}
         folder = Path(snapshot_download(allow_patterns=[INDEX], **local))
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        if not (folder / INDEX).is_file():
+            return None
+        index = read_json(folder / INDEX)
         # newer libraries know what the repository lists, and say so where some of it is missing
         snapshot_download(allow_patterns=wanted(index), ignore_patterns=unwanted(spec), **local)
     except (LocalEntryNotFoundError, FileNotFoundError):

@@ -98,13 +98,25 @@ def _guides(source: Source, denoiser: Any) -> str:
     return "free"
 
 
+def can_quantise(spec: Spec, device: torch.device) -> None:
+    """LitmusError where `spec` asks for a quantised base and bitsandbytes or a GPU is missing."""
+    from importlib.util import find_spec
+
+    if spec.quantise and find_spec("bitsandbytes") is None:
+        raise LitmusError("a quantised base needs bitsandbytes: pip install 'peft-litmus[quantised]'")
+    if spec.quantise and device.type not in QUANTISERS[spec.quantise]:
+        can = " or ".join(QUANTISERS[spec.quantise])
+        said = f"diffusers quantises to {spec.quantise} on {can}, and this works on {device}"
+        raise LitmusError(f"{said}: leave out --quantise")
+
+
+QUANTISERS = {"nf4": ("cuda", "xpu", "mps"), "int8": ("cuda", "xpu")}  # as its BnB*DiffusersQuantizer ask
+
+
 def _quantised(spec: Spec, device: torch.device) -> dict[str, Any]:
     if not spec.quantise:
         return {}
-    from importlib.util import find_spec
-
-    if find_spec("bitsandbytes") is None:
-        raise LitmusError("a quantised base needs bitsandbytes: pip install 'peft-litmus[quantised]'")
+    can_quantise(spec, device)
     import diffusers
 
     half = _dtype(spec)

@@ -16,6 +16,7 @@ from typing import Any
 from bench.bases.cache import sha256_file
 from bench.bases.families import FAMILIES, Family, family_of
 from bench.bases.spec import INDEX, Spec, pinned
+from bench.bases.weights import STEMS, broken, check_variant, class_of, listed, read_json, refuse, shapes, variant_of
 from bench.config import LitmusError
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -32,7 +33,8 @@ class Source:
     index      component -> (library, class), of those that are there
     revision   the hub's commit; "" for a folder
     licence    as the README's card says; "" where it says nothing
-    digest     over every file that decides a picture, and the options that do; text_digest: of the text side alone
+    digest     over every file that decides a picture, and the settings and options that do
+    text_digest, vae_digest  of the text side and of the VAE alone
     """
 
     spec: Spec
@@ -44,6 +46,7 @@ class Source:
     licence: str
     digest: str
     text_digest: str
+    vae_digest: str
 
     def text_pipeline(self) -> Any:
         """The pipeline of diffusers with its text side alone, in the base's dtype, on the CPU."""
@@ -53,32 +56,48 @@ class Source:
         )
 
     def load_pipeline(self, components: dict[str, Any]) -> Any:
-        """The pipeline with `components` in place of the folder's own, which come in the base's dtype."""
+        """The pipeline with `components` in place of the folder's own, which come in the base's dtype.
+
+        LitmusError where weights are not those of their component, as of `component`.
+        """
         import diffusers
 
         hush()
         cls: Any = getattr(diffusers, self.pipeline)
         components = {name: None for name in ASIDE if name in self.settings()} | components
+        components |= {name: self.component(name) for name in self.weighted() if name not in components}
         word = dtype_word("diffusers")
-        return cls.from_pretrained(self.folder, **{word: self.dtype}, **self.weights(), **components)
+        return cls.from_pretrained(self.folder, **{word: self.dtype}, **components)
 
     def component(self, name: str, dtype: Any = None, **options: Any) -> Any:
-        """One component, by its own class: weights in `dtype` or the base's, on the CPU unless `options` say more."""
-        import importlib
+        """One component, by its own class: weights in `dtype` or the base's, on the CPU unless `options` say more.
 
+        LitmusError for weights that are not those of the class: what is missing would be random numbers.
+        """
         library, cls = self.index[name]
-        made: Any = getattr(importlib.import_module(library), cls)
-        if name == self.family.denoiser or name == "vae" or name in self.family.encoders:
-            options = {dtype_word(library): dtype or self.dtype, **self.weights(), **options}
-        return made.from_pretrained(self.folder, subfolder=name, **options)
+        folder = self.folder / name
+        made = class_of(library, cls, f"{name} of {self.folder}")
+        try:
+            if name not in self.weighted():
+                return made.from_pretrained(folder, **options)
+            if variant := variant_of(folder, library, self.spec.variant):
+                options["variant"] = variant
+            if library == "transformers":
+                options["ignore_mismatched_sizes"] = True  # they are refused below, in words
+            options = {dtype_word(library): dtype or self.dtype, "use_safetensors": True, **options}
+            model, info = made.from_pretrained(folder, output_loading_info=True, **options)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise LitmusError(broken(folder, cls, error)) from error
+        refuse(str(folder), cls, info["missing_keys"], info["unexpected_keys"], info["mismatched_keys"])
+        return model
+
+    def weighted(self) -> tuple[str, ...]:
+        """The components that have weights."""
+        return (self.family.denoiser, "vae", *self.family.encoders)
 
     def settings(self) -> dict[str, Any]:
         """The components and settings that model_index.json lists."""
         return {key: x for key, x in read_index(self.folder).items() if not key.startswith("_")}
-
-    def weights(self) -> dict[str, Any]:
-        """Which weight files to load."""
-        return {"variant": self.spec.variant} if self.spec.variant else {}
 
     @property
     def dtype(self) -> Any:
@@ -103,18 +122,18 @@ ASIDE = ("safety_checker", "feature_extractor", "image_encoder")
 
 
 def read_index(folder: Path) -> dict[str, Any]:
-    """model_index.json; LitmusError for a folder that has none or one that is no JSON."""
+    """model_index.json; LitmusError for a folder that has none, or one that names no pipeline."""
     file = folder / INDEX
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not file.is_file():
         single = any(folder.glob("*.safetensors")) or any(folder.glob("*.ckpt"))
         remedy = (
             "convert it with from_single_file(...).save_pretrained(...)" if single else "save_pretrained writes one"
         )
-        raise LitmusError(f"{folder} is no folder in diffusers' layout (no {INDEX}): {remedy}") from None
-    except (OSError, ValueError) as error:
-        raise LitmusError(f"cannot read {file}: {error}") from None
+        raise LitmusError(f"{folder} is no folder in diffusers' layout (no {INDEX}): {remedy}")
+    table = read_json(file)
+    if not isinstance(table.get("_class_name"), str):
+        raise LitmusError(f"{file} names no pipeline (_class_name): fetch or save the base again")
+    return table
 
 
 def hush() -> None:
@@ -138,32 +157,77 @@ def locate(spec: Spec) -> Source:
 
         folder, revision = snapshot(spec)
     table = read_index(folder)
-    pipeline = str(table.get("_class_name"))
+    pipeline = table["_class_name"]
     known = family_of(pipeline)
     if known is None:
         classes = sorted(cls for one in FAMILIES.values() for cls in one.pipelines)
         raise LitmusError(f"{spec.where} is a {pipeline}, which is not known here: {', '.join(classes)} are")
     family = known[1]
-    index = {name: (x[0], x[1]) for name in family.parts if isinstance(x := table.get(name), list) and x[0] and x[1]}
+    index = {name: (x[0], x[1]) for name in family.parts if isinstance(x := table.get(name), list) and all(x[:2])}
     if missing := [name for name in family.parts if name not in index or not (folder / name).is_dir()]:
         raise LitmusError(f"{spec.where} is incomplete (no {', '.join(missing)}): fetch or save it again")
-    resolution = spec.resolution or _resolution(folder, family)
-    if any(side % family.multiple for side in resolution):
-        raise LitmusError(f"{family.title} makes pictures whose sides are multiples of {family.multiple} px")
+    if odd := next((name for name, (library, _) in index.items() if library not in STEMS), None):
+        said = f"{odd} of {spec.where} is of '{index[odd][0]}'"
+        raise LitmusError(f"{said}, and only components of diffusers and transformers are loaded: code is not run")
+    weighted = {name: folder / name for name in (family.denoiser, "vae", *family.encoders)}
+    check_variant(list(weighted.values()), spec.variant, [index[name][0] for name in weighted])
+    for name, at in weighted.items():
+        library = index[name][0]
+        shapes(listed(at, library, variant_of(at, library, spec.variant)))
+    configs = {name: read_json(at / "config.json") for name, at in weighted.items()}
+    _agree(spec, family, configs)
+    resolution = _resolution(spec, family, configs)
     spec = pinned(spec, revision, resolution)
-    text = _digest(folder, (n for n in index if n in family.encoders + family.tokenizers), spec.variant)
-    rest = _digest(folder, (n for n in index if n not in family.encoders + family.tokenizers), spec.variant)
+    words = (*family.encoders, *family.tokenizers)
+    settings = {key: x for key, x in table.items() if not key.startswith("_") and not isinstance(x, list)}
+    said = f"{pipeline} {json.dumps(settings, sort_keys=True)}"
+    text = hashlib.sha256(f"{said} {_digest(folder, words, spec.variant)}".encode()).hexdigest()
+    rest = _digest(folder, (n for n in index if n not in words), spec.variant)
     options = str(spec).partition("?")[2]
-    whole = hashlib.sha256(f"{pipeline} {text} {rest} {options}".encode()).hexdigest()
-    return Source(spec, folder, pipeline, family, index, revision, licence(folder), whole, text)
+    whole = hashlib.sha256(f"{text} {rest} {options}".encode()).hexdigest()
+    vae = _digest(folder, ["vae"], spec.variant)
+    return Source(spec, folder, pipeline, family, index, revision, licence(folder), whole, text, vae)
 
 
-def _resolution(folder: Path, family: Family) -> tuple[int, int]:
-    """The side that the denoiser was made for; FLUX names none, and takes the 1024 px of its pipeline's default."""
-    config, vae = (json.loads((folder / part / "config.json").read_text()) for part in (family.denoiser, "vae"))
-    factor = 2 ** (len(vae.get("block_out_channels", (1,) * 4)) - 1)
-    side = (config.get("sample_size") or 1024 // factor) * factor
-    return side, side
+def _agree(spec: Spec, family: Family, configs: dict[str, dict[str, Any]]) -> None:
+    """LitmusError for a denoiser that takes other text states or latents than the parts beside it give."""
+    denoiser, at = configs[family.denoiser], f"{spec.where}: {family.title}'s {family.denoiser}"
+    widths: list[Any] = [configs[name].get("hidden_size") or configs[name].get("d_model") for name in family.encoders]
+    takes = next((x for key in STATES if isinstance(x := denoiser.get(key), int)), None)
+    if takes and all(isinstance(width, int) for width in widths):
+        gives = sum(widths) if family.denoiser == "unet" else widths[-1]  # elsewhere T5's, and CLIP's are padded
+        if takes not in (gives, 3 * gives):  # FLUX.2 joins three layers of its encoder
+            raise LitmusError(f"{at} takes text states of {takes} and its encoders give {gives}: two models are mixed")
+    takes, gives = denoiser.get("in_channels"), configs["vae"].get("latent_channels")
+    if takes and gives and takes not in (gives, 4 * gives):  # FLUX packs 2 x 2 latents
+        raise LitmusError(f"{at} takes {takes} channels and its vae gives {gives}: two models are mixed")
+
+
+STATES = ("caption_channels", "joint_attention_dim", "cross_attention_dim")  # what denoisers call the states' width
+
+
+def _resolution(spec: Spec, family: Family, configs: dict[str, dict[str, Any]]) -> tuple[int, int]:
+    """(height, width) that was asked for, else the side that the denoiser was made for.
+
+    FLUX names none, and takes the 1024 px of its pipeline's default. LitmusError for sides that the VAE and the
+    denoiser cannot divide.
+    """
+    denoiser = configs[family.denoiser]
+    try:
+        factor = 2 ** (len(configs["vae"].get("block_out_channels", (1,) * 4)) - 1)
+        halvings = len(denoiser["block_out_channels"]) - 1 if family.denoiser == "unet" else 0
+        side = (denoiser.get("sample_size") or 1024 // factor) * factor
+    except (KeyError, TypeError) as error:
+        part = f"{family.denoiser}/config.json and vae/config.json"
+        raise LitmusError(f"{spec.where}: {part} are not those of {family.title} ({error}): fetch them again") from None
+    multiple = family.multiple // 8 * factor  # 8 of a family's multiple are its published VAE's
+    least = max(multiple, factor * 2**halvings)
+    found = spec.resolution or (side, side)
+    if any(x % multiple or x < least for x in found):
+        sides = f"{found[1]} x {found[0]}"
+        said = f"multiples of {multiple} px" + (f", from {least} px" if least > multiple else "")
+        raise LitmusError(f"{family.title} makes pictures whose sides are {said}: {sides} is not possible")
+    return found
 
 
 def weight_files(folder: Path, variant: str = "") -> list[Path]:

@@ -62,6 +62,12 @@ def is_spec(name: str) -> bool:
     return "/" in where or "\\" in where or Path(where).is_dir()
 
 
+def on_the_hub(name: str) -> bool:
+    """Whether `name` is a hub id, in so far as its form and the folders here tell."""
+    where = name.partition("?")[0]
+    return HUB_ID.fullmatch(where.partition("@")[0]) is not None and not Path(where).is_dir()
+
+
 def parse(text: str) -> Spec:
     """The Spec that `text` writes; LitmusError for an unknown option (with the nearest) or a value out of its range."""
     where, _, query = text.partition("?")

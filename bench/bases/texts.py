@@ -1,8 +1,8 @@
 """The text side of a real base: its encoders read each prompt once, then they are dropped.
 
 Encoders of these families weigh up to ten times the small denoisers, and a run needs some eighty prompts that are known
-before it starts. What a prompt came to is kept in memory and on disk, keyed by the encoders' files, the settings and
-the prompt.
+before it starts. What a prompt came to is kept in memory and on disk, keyed by the encoders' files, the settings, the
+libraries' versions and the prompt.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterable
 from dataclasses import fields
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -30,6 +31,7 @@ class Texts:
     def __init__(self, source: Source, device: torch.device):
         self.source, self.device = source, device
         self.known: dict[str, Context] = {}  # one prompt each, on the CPU
+        self.versions = [version(library) for library in ("diffusers", "transformers")]
         self.loads = 0  # how often the encoders were loaded
 
     def __call__(self, prompts: list[str]) -> Context:
@@ -48,7 +50,7 @@ class Texts:
 
     def _facts(self, prompt: str) -> list[Any]:
         spec = self.source.spec
-        return [VERSION, self.source.text_digest, spec.dtype, spec.tokens, prompt]
+        return [VERSION, *self.versions, self.source.text_digest, spec.dtype, spec.tokens, prompt]
 
     @torch.no_grad()
     def _encode(self, prompts: list[str]) -> None:

@@ -8,6 +8,7 @@ Pictures are of 64 pixels and mean nothing.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -82,10 +83,50 @@ def _t5(seed: int) -> Parts:
     return {"encoder": drawn(lambda: T5EncoderModel(config), "tiny t5", seed), "tokenizer": tokenizer}
 
 
-def _diffusion(**more: Any) -> Parts:
-    return {
-        "beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "num_train_timesteps": 1000, **more,
-    }  # fmt: skip
+def _published(name: str) -> Any:
+    """The scheduler that a published model has, with its whole configuration.
+
+    Keys that a class does not take are left over from the schedulers that it was converted from; diffusers keeps them.
+    """
+    import diffusers
+
+    cls, config = SCHEDULERS[name]
+    return getattr(diffusers, cls).from_config(config)
+
+
+_SD: Parts = {
+    "beta_end": 0.012, "beta_schedule": "scaled_linear", "beta_start": 0.00085, "clip_sample": False,
+    "num_train_timesteps": 1000, "set_alpha_to_one": False, "skip_prk_steps": True, "steps_offset": 1,
+    "trained_betas": None,
+}  # fmt: skip
+_SHIFTED: Parts = {
+    "base_image_seq_len": 256, "base_shift": 0.5, "max_image_seq_len": 4096, "max_shift": 1.15,
+    "num_train_timesteps": 1000, "shift": 3.0, "use_dynamic_shifting": True,
+}  # fmt: skip
+SCHEDULERS: dict[str, tuple[str, Parts]] = {
+    "sd15": ("PNDMScheduler", _SD),
+    "sd21": ("DDIMScheduler", _SD | {"prediction_type": "v_prediction"}),
+    "sdxl": ("EulerDiscreteScheduler", _SD | {
+        "interpolation_type": "linear", "prediction_type": "epsilon", "sample_max_value": 1.0,
+        "timestep_spacing": "leading", "use_karras_sigmas": False,
+    }),
+    "sd35": ("FlowMatchEulerDiscreteScheduler", {"num_train_timesteps": 1000, "shift": 3.0}),
+    "pixart": ("DPMSolverMultistepScheduler", {
+        "algorithm_type": "dpmsolver++", "beta_end": 0.02, "beta_schedule": "linear", "beta_start": 0.0001,
+        "dynamic_thresholding_ratio": 0.995, "euler_at_final": False, "lambda_min_clipped": -math.inf,
+        "lower_order_final": True, "num_train_timesteps": 1000, "prediction_type": "epsilon", "sample_max_value": 1.0,
+        "solver_order": 2, "solver_type": "midpoint", "steps_offset": 0, "thresholding": False,
+        "timestep_spacing": "linspace", "trained_betas": None, "use_karras_sigmas": False, "use_lu_lambdas": False,
+        "variance_type": None,
+    }),
+    "flux1": ("FlowMatchEulerDiscreteScheduler", _SHIFTED),
+    "flux1-schnell": ("FlowMatchEulerDiscreteScheduler", _SHIFTED | {"shift": 1.0, "use_dynamic_shifting": False}),
+    "flux2": ("FlowMatchEulerDiscreteScheduler", _SHIFTED | {
+        "invert_sigmas": False, "shift_terminal": None, "stochastic_sampling": False,
+        "time_shift_type": "exponential", "use_beta_sigmas": False, "use_exponential_sigmas": False,
+        "use_karras_sigmas": False,
+    }),
+}  # fmt: skip
 
 
 def _unet(seed: int, **more: Any) -> Any:
@@ -103,43 +144,33 @@ def _unet(seed: int, **more: Any) -> Any:
 
 
 def _sd15(seed: int) -> Parts:
-    from diffusers import PNDMScheduler
-
-    scheduler = PNDMScheduler(**_diffusion(set_alpha_to_one=False, skip_prk_steps=True, steps_offset=1))
     return {
         "unet": _unet(seed), "vae": _vae(seed), "text_encoder": _clip(seed), "tokenizer": toy_tokenizer(),
-        "scheduler": scheduler,
+        "scheduler": _published("sd15"),
     }  # fmt: skip
 
 
 def _sd21(seed: int) -> Parts:
-    from diffusers import DDIMScheduler
-
-    scheduler = DDIMScheduler(
-        **_diffusion(prediction_type="v_prediction", set_alpha_to_one=False, steps_offset=1, clip_sample=False)
-    )
     unet = _unet(seed, use_linear_projection=True, attention_head_dim=(2, 4))
-    return _sd15(seed) | {"unet": unet, "scheduler": scheduler}
+    return _sd15(seed) | {"unet": unet, "scheduler": _published("sd21")}
 
 
 def _sdxl(seed: int) -> Parts:
-    from diffusers import EulerDiscreteScheduler
-
     unet = _unet(
         seed, use_linear_projection=True, transformer_layers_per_block=(1, 2), cross_attention_dim=2 * WIDTH,
         addition_embed_type="text_time", addition_time_embed_dim=8,
         projection_class_embeddings_input_dim=6 * 8 + WIDTH,
     )  # fmt: skip
-    scheduler = EulerDiscreteScheduler(**_diffusion(steps_offset=1, timestep_spacing="leading"))
     return {
-        "unet": unet, "vae": _vae(seed, scaling_factor=0.13025, force_upcast=True), "scheduler": scheduler,
+        "unet": unet, "vae": _vae(seed, scaling_factor=0.13025, force_upcast=True),
+        "scheduler": _published("sdxl"),
         "text_encoder": _clip(seed), "tokenizer": toy_tokenizer(),
         "text_encoder_2": _clip(seed, True, "tiny clip 2"), "tokenizer_2": toy_tokenizer(),
     }  # fmt: skip
 
 
 def _sd35(seed: int) -> Parts:
-    from diffusers import FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel
+    from diffusers import SD3Transformer2DModel
 
     def build() -> Any:
         return SD3Transformer2DModel(
@@ -153,7 +184,7 @@ def _sd35(seed: int) -> Parts:
         "transformer": drawn(build, "tiny sd3", seed),
         "vae": _vae(seed, 16, scaling_factor=1.5305, shift_factor=0.0609, use_quant_conv=False,
                     use_post_quant_conv=False),
-        "scheduler": FlowMatchEulerDiscreteScheduler(shift=3.0),
+        "scheduler": _published("sd35"),
         "text_encoder": _clip(seed, True), "tokenizer": toy_tokenizer(),
         "text_encoder_2": _clip(seed, True, "tiny clip 2"), "tokenizer_2": toy_tokenizer(),
         "text_encoder_3": t5["encoder"], "tokenizer_3": t5["tokenizer"],
@@ -161,7 +192,7 @@ def _sd35(seed: int) -> Parts:
 
 
 def _pixart(seed: int) -> Parts:
-    from diffusers import DPMSolverMultistepScheduler, PixArtTransformer2DModel
+    from diffusers import PixArtTransformer2DModel
 
     def build() -> Any:
         return PixArtTransformer2DModel(
@@ -171,15 +202,14 @@ def _pixart(seed: int) -> Parts:
         )  # fmt: skip
 
     t5 = _t5(seed)
-    scheduler = DPMSolverMultistepScheduler(beta_schedule="linear", beta_start=0.0001, beta_end=0.02)
     return {
         "transformer": drawn(build, "tiny pixart", seed), "vae": _vae(seed, scaling_factor=0.13025),
-        "scheduler": scheduler, "text_encoder": t5["encoder"], "tokenizer": t5["tokenizer"],
+        "scheduler": _published("pixart"), "text_encoder": t5["encoder"], "tokenizer": t5["tokenizer"],
     }  # fmt: skip
 
 
 def _flux1(seed: int, told: bool = True) -> Parts:
-    from diffusers import FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
+    from diffusers import FluxTransformer2DModel
 
     def build() -> Any:
         return FluxTransformer2DModel(
@@ -192,7 +222,7 @@ def _flux1(seed: int, told: bool = True) -> Parts:
         "transformer": drawn(build, "tiny flux", seed),
         "vae": _vae(seed, 16, scaling_factor=0.3611, shift_factor=0.1159, use_quant_conv=False,
                     use_post_quant_conv=False),
-        "scheduler": FlowMatchEulerDiscreteScheduler(shift=3.0 if told else 1.0, use_dynamic_shifting=told),
+        "scheduler": _published("flux1" if told else "flux1-schnell"),
         "text_encoder": _clip(seed), "tokenizer": toy_tokenizer(),
         "text_encoder_2": t5["encoder"], "tokenizer_2": t5["tokenizer"],
     }  # fmt: skip
@@ -267,7 +297,7 @@ LISTED = "{% for m in messages %}{{ m['role'] }}{% for c in m['content'] %} {{ c
 
 
 def _flux2(seed: int, told: bool) -> Parts:
-    from diffusers import AutoencoderKLFlux2, FlowMatchEulerDiscreteScheduler, Flux2Transformer2DModel
+    from diffusers import AutoencoderKLFlux2, Flux2Transformer2DModel
 
     def build() -> Any:
         return Flux2Transformer2DModel(
@@ -282,7 +312,7 @@ def _flux2(seed: int, told: bool) -> Parts:
     return {
         "transformer": drawn(build, "tiny flux2", seed),
         "vae": vae,
-        "scheduler": FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+        "scheduler": _published("flux2"),
     }
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from bench.bases.spec import is_spec
+from bench.bases.spec import on_the_hub
 from bench.commands.shared import say
 
 _BASE, _TRAINING, _SAMPLING = "Base", "Training", "Sampling"
@@ -61,5 +60,5 @@ def surroundings(base: str | None, device: str | None, offline: bool) -> None:
         os.environ["HF_HUB_OFFLINE"] = "1"
     elif os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
         return
-    elif base is not None and is_spec(base) and not Path(base.partition("?")[0]).is_dir():
+    elif base is not None and on_the_hub(base):
         say(f"fetching what is not here yet of {base.partition('?')[0]}: the first time this may take long")

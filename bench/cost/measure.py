@@ -15,7 +15,7 @@ from bench.cost.flops import flops
 from bench.cost.memory import module_tensors, peak
 from bench.cost.scalars import bytes_disk, figures
 from bench.cost.speed import interleaved
-from bench.method import Method, Network, attached, load_state, state
+from bench.method import Method, Network, attached, load_state, quantised, state
 from bench.rng import rng
 
 
@@ -93,7 +93,7 @@ def calls(
 ) -> dict[str, float | None]:
     """overhead_unmerged and overhead_merged: seconds of a denoiser call as a multiple of the base's, timed in turns."""
     nets = {"base": net, "unmerged": attached_net}
-    if method.mergeable:
+    if method.mergeable and not quantised(net.denoiser):
         nets["merged"] = copy.deepcopy(attached_net)
         method.merge(nets["merged"])
 
@@ -140,7 +140,7 @@ def measure(
     start = time.perf_counter()
     load_state(attached(method, copy.deepcopy(net), rng("cost", "load")), saved)
     out["seconds_load"] = time.perf_counter() - start
-    if method.mergeable:
+    if method.mergeable and not quantised(net.denoiser):
         flat = copy.deepcopy(tuned)
         start = time.perf_counter()
         method.merge(flat)

@@ -18,7 +18,7 @@ import torch
 from bench.config import results
 from bench.cost.measure import Example, measure
 from bench.files import whole
-from bench.method import source_digest
+from bench.method import floating, source_digest
 
 if TYPE_CHECKING:
     from bench.bases import Base
@@ -51,7 +51,7 @@ def method_costs(base: Base, method: Method, batch: int) -> dict[str, float | in
         if isinstance(kept, dict):
             return kept
     _, tokens, features = base.encode_text([""]).shape
-    example = Example.random((batch, *base.latent_shape), tokens, features, next(base.net.denoiser.parameters()))
+    example = Example.random((batch, *base.latent_shape), tokens, features, floating(base.net.denoiser))
     net = base.net
     if method.side != "denoiser":  # costs know no task: any word stands for the concept
         example = replace(example, ids=base.tokens([f"a {WORD}"] * batch).to(base.device))

@@ -136,10 +136,10 @@ def restore(base: Base, kept: dict[str, Tensor], facts: Facts, file: object) -> 
 
 def _attached(base: Base, method: Method, facts: Facts, wide: bool) -> Base:
     """A copy of the base with the method attached, what is trained in float32."""
-    from bench.method import attached
+    from bench.method import attached, floating
     from bench.rng import rng
 
-    tuned, dtype = base.fork(), next(base.net.denoiser.parameters()).dtype
+    tuned, dtype = base.fork(), floating(base.net.denoiser).dtype
     if wide:
         tuned.net.float()
     tuned.net.trigger = base.trigger(facts.trigger)

@@ -97,6 +97,24 @@ def test_walk_is_euler_of_diffusers(toy_base):
     torch.testing.assert_close(z, y, atol=1e-4, rtol=1e-4)
 
 
+def test_keys_that_a_scheduler_does_not_take_are_not_read():
+    """SDXL's published EulerDiscrete carries DDIM's set_alpha_to_one, which does nothing there."""
+    leftover = {"set_alpha_to_one": False, "clip_sample": True, "timestep_spacing": "leading"}
+    for name, clean in (("EulerDiscreteScheduler", True), ("DPMSolverMultistepScheduler", True)):
+        theirs = their(name).from_config(leftover)
+        assert theirs.config["set_alpha_to_one"] is False, "diffusers keeps it"
+        assert from_scheduler(theirs).ends_clean == clean
+    for name in ("DDIMScheduler", "PNDMScheduler"):
+        assert not from_scheduler(their(name).from_config(leftover | {"clip_sample": False})).ends_clean
+        assert from_scheduler(their(name)(set_alpha_to_one=True, **_unclipped(name))).ends_clean
+    short = their("EulerDiscreteScheduler")(timestep_spacing="leading", final_sigmas_type="sigma_min")
+    assert not from_scheduler(short).ends_clean
+
+
+def _unclipped(name):
+    return {"clip_sample": False} if name.startswith("DDIM") else {}
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_walk_finds_the_picture_of_a_perfect_denoiser(kind):
     ours = Schedule(kind, torch.linspace(0.9999, 0.001, 1000), ends_clean=True)

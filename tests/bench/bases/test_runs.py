@@ -45,6 +45,16 @@ def do(run, tmp_path):
     return running.execute(key(run), run, tmp_path, lambda *_: None)
 
 
+@pytest.fixture(autouse=True)
+def _one_core(monkeypatch):
+    """Tests share a machine, and the next one wants one thread again."""
+    import torch
+
+    monkeypatch.setattr(running, "cores", lambda: 1)
+    yield
+    torch.set_num_threads(1)
+
+
 def test_a_method_without_a_place_in_a_base_says_so(runs, tmp_path):
     record = do(runs("flux2-klein", ("bias",))["bias"], tmp_path)
     assert record.status == "error"
@@ -88,9 +98,23 @@ def test_what_needs_bitsandbytes_says_so(runs, tmp_path):
     record = do(runs("sd15", ("lora",), optimizer="adamw8bit")["lora"], tmp_path)
     assert record.status == "error"
     assert "8-bit Adam needs bitsandbytes: pip install 'peft-litmus[quantised]'" in record.error
-    run = runs("sd15", ("lora",), options="&quantise=nf4")["lora"]
-    record = do(run, tmp_path)
-    assert "a quantised base needs bitsandbytes" in record.error
+    with pytest.raises(LitmusError, match="a quantised base needs bitsandbytes"):
+        runs("sd15", ("lora",), options="&quantise=nf4")
+
+
+def test_min_snr_on_a_flow_is_refused_at_the_plan(runs):
+    with pytest.raises(LitmusError, match="SD 3 is a flow.*leave --min-snr out"):
+        runs("sd35", ("bias",), min_snr=5.0)
+    assert runs("sdxl", ("bias",), min_snr=5.0)
+
+
+def test_a_base_of_diffusers_takes_its_share_of_the_cores(runs, tmp_path, monkeypatch):
+    monkeypatch.setattr(running, "cores", lambda: 2)
+    assert running.threads("pocket") == running.threads("toy") == 1
+    run = runs("sd15", ("bias",))["base"]
+    assert do(run, tmp_path).provenance.machine.threads == 2
+    monkeypatch.setenv("LITMUS_WORKERS", "2")
+    assert do(run, tmp_path).provenance.machine.threads == 1
 
 
 def test_a_base_that_changed_after_the_plan_is_not_run(runs, tmp_path):

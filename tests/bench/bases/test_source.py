@@ -8,6 +8,7 @@ import shutil
 from typing import Any
 
 import pytest
+import torch
 
 from bench.bases import base_facts
 from bench.bases.cache import sha256_file
@@ -18,6 +19,7 @@ from bench.bases.spec import Spec
 from bench.config import LitmusError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
 @pytest.fixture
@@ -42,6 +44,7 @@ def test_a_folder_is_known_by_its_content(copy, tiny_base, tmp_path):
     assert find(moved).licence == ""
     assert find(copy, "dtype=bf16").digest != source.digest
     assert find(copy, "dtype=fp32&resolution=128").digest != source.digest
+    assert find(copy, "dtype=fp32&resolution=128").vae_digest == source.vae_digest
     file = moved / "scheduler" / "scheduler_config.json"
     file.write_text(file.read_text().replace("0.012", "0.02"))
     assert find(moved).digest != source.digest
@@ -64,6 +67,22 @@ def test_the_plan_s_facts_name_licence_and_all_that_was_open(copy):
         (lambda f: (f / "model_index.json").write_text("{"), ["cannot read", "model_index.json"]),
         (lambda f: shutil.rmtree(f / "vae"), ["incomplete (no vae)"]),
         (lambda f: shutil.rmtree(f / "tokenizer"), ["incomplete (no tokenizer)"]),
+        (lambda f: (f / "model_index.json").write_text("[]"), ["cannot read", "it holds a list"]),
+        (lambda f: (f / "model_index.json").write_text("{}"), ["names no pipeline (_class_name)"]),
+        (lambda f: (f / "unet/config.json").unlink(), ["no ", "unet/config.json", "fetch or save"]),
+        (lambda f: (f / "unet/config.json").write_text("{"), ["cannot read", "unet/config.json"]),
+        (lambda f: (f / "vae/config.json").write_text("[1]"), ["cannot read", "vae/config.json", "a list"]),
+        (lambda f: change(f / "unet/config.json", block_out_channels=None), ["unet/config.json", "not those of SD 1"]),
+        (lambda f: (f / "unet" / WEIGHTS).unlink(), ["no ", f"unet/{WEIGHTS}"]),
+        (lambda f: (f / "unet" / WEIGHTS).rename(f / "unet/x.bin"), ["pickled weights (.bin)", "safetensors"]),
+        (
+            lambda f: (f / "unet" / WEIGHTS).rename(f / "unet/diffusion_pytorch_model.fp16.safetensors"),
+            ["?variant=fp16"],
+        ),
+        (lambda f: cut_off(f / "unet" / WEIGHTS, 9000), ["unet", "is cut off", "fetch it again"]),
+        (lambda f: cut_off(f / "text_encoder/model.safetensors", 3), ["text_encoder", "is cut off"]),
+        (lambda f: in_pieces(f / "unet"), ["no ", "unet/diffusion_pytorch_model-00002-of-00002.safetensors"]),
+        (lambda f: change(f / "model_index.json", unet=["my_code", "Net"]), ["unet of", "is of 'my_code'", "not run"]),
     ],
 )
 def test_a_folder_with_something_missing(copy, spoil, words):
@@ -71,6 +90,173 @@ def test_a_folder_with_something_missing(copy, spoil, words):
     with pytest.raises(LitmusError) as error:
         find(copy)
     assert all(word in str(error.value) for word in words), error.value
+    assert "\n" not in str(error.value)
+
+
+def change(file, **values):
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+
+def cut_off(file, size):
+    file.write_bytes(file.read_bytes()[:size])
+
+
+def in_pieces(folder):
+    """The first of two pieces, with the index that names both."""
+    first, second = (f"diffusion_pytorch_model-0000{i}-of-00002.safetensors" for i in (1, 2))
+    (folder / WEIGHTS).rename(folder / first)
+    table = {"weight_map": {"conv_in.weight": first, "conv_out.weight": second}}
+    (folder / f"{WEIGHTS}.index.json").write_text(json.dumps(table))
+
+
+def rewritten(file, alter):
+    """`file` with its tensors as `alter` changes them in place."""
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(file)
+    alter(tensors)
+    save_file(tensors, file)
+
+
+def drop(tensors, n=20):
+    for key in sorted(tensors)[:n]:
+        del tensors[key]
+
+
+@pytest.mark.parametrize(
+    ("part", "file", "alter", "words"),
+    [
+        ("unet", WEIGHTS, drop, ["UNet2DConditionModel", "20 missing (conv_in.bias)"]),
+        ("vae", WEIGHTS, lambda t: t.update(extra=t["encoder.conv_in.bias"].clone()), ["1 not its own (extra)"]),
+        (
+            "vae",
+            WEIGHTS,
+            lambda t: t.update({"encoder.conv_in.bias": t["encoder.conv_in.bias"][:1]}),
+            ["of another shape"],
+        ),
+        ("text_encoder", "model.safetensors", drop, ["CLIPTextModel", "20 missing"]),
+        (
+            "text_encoder",
+            "model.safetensors",
+            lambda t: t.update(lm=next(iter(t.values())).clone()),
+            ["not its own (lm)"],
+        ),
+    ],
+)
+def test_weights_that_are_not_those_of_the_network_are_refused(copy, part, file, alter, words):
+    """At plan time, from headers; and again where they are loaded, which needs no plan."""
+    rewritten(copy / part / file, alter)
+    with pytest.raises(LitmusError) as planned:
+        base_facts(f"{copy}?dtype=fp32")
+    with pytest.raises(LitmusError) as loaded:
+        find(copy).component(part)
+    assert all(word in str(planned.value) for word in [str(copy / part), *words]), planned.value
+    assert str(copy / part) in str(loaded.value)
+    assert "\n" not in str(loaded.value)
+    assert words[0] in str(loaded.value) or "shape" in words[0]
+
+
+def test_another_model_s_denoiser_is_refused(tiny_base, tmp_path):
+    """SD 1.5's U-Net in an SDXL's folder has its own configuration, and fits it."""
+    folder = shutil.copytree(tiny_base("sdxl"), tmp_path / "mixed")
+    shutil.copy(tiny_base("sd15") / "unet" / WEIGHTS, folder / "unet" / WEIGHTS)
+    with pytest.raises(LitmusError, match="not those of the UNet2DConditionModel"):
+        base_facts(f"{folder}?dtype=fp32")
+    with pytest.raises(LitmusError, match="UNet2DConditionModel"):
+        find(folder).component("unet")
+    shutil.copytree(tiny_base("sd15") / "unet", folder / "unet", dirs_exist_ok=True)
+    with pytest.raises(
+        LitmusError, match="unet takes text states of 16 and its encoders give 32: two models are mixed"
+    ):
+        find(folder)
+
+
+def test_what_a_class_leaves_out_by_itself_is_no_fault(copy, tiny_base, tmp_path):
+    """Published files have position_ids, names with a prefix, and both of a T5's tied embeddings."""
+
+    def older(tensors):
+        for key in list(tensors):
+            tensors[f"text_model.{key}"] = tensors.pop(key)
+        tensors["text_model.embeddings.position_ids"] = torch.arange(16)[None]
+
+    rewritten(copy / "text_encoder/model.safetensors", older)
+    base_facts(f"{copy}?dtype=fp32")
+    find(copy).component("text_encoder")
+    other = shutil.copytree(tiny_base("pixart"), tmp_path / "pixart")
+
+    def tied(tensors):
+        tensors["encoder.embed_tokens.weight"] = tensors["shared.weight"].clone()
+        tensors["decoder.block.0.layer.0.SelfAttention.q.weight"] = torch.zeros(2, 2)
+
+    rewritten(other / "text_encoder/model.safetensors", tied)
+    base_facts(f"{other}?dtype=fp32")
+    find(other).component("text_encoder")
+
+
+def test_a_variant_is_loaded_where_there_is_one(copy):
+    with pytest.raises(LitmusError, match="no weights of the variant 'nope', only plain ones"):
+        find(copy, "variant=nope")
+    (copy / "unet" / WEIGHTS).rename(copy / "unet" / "diffusion_pytorch_model.fp16.safetensors")
+    with pytest.raises(LitmusError, match=r"unknown variant 'fp61'.*fp16"):
+        find(copy, "variant=fp61")
+    source = find(copy, "variant=fp16&dtype=fp32")
+    source.component("unet")
+    source.component("vae")  # which has plain ones alone
+
+
+@pytest.mark.parametrize("cls", ["UNet9DConditionModel", "__version__"])
+def test_a_class_that_the_library_lacks(copy, cls):
+    change(copy / "model_index.json", unet=["diffusers", cls])
+    with pytest.raises(LitmusError, match=f"is a {cls}, which diffusers .* does not have: upgrade"):
+        base_facts(f"{copy}?dtype=fp32")
+
+
+def test_a_configuration_of_which_no_network_can_be_made(copy):
+    change(copy / "unet/config.json", down_block_types=["NoSuchBlock", "DownBlock2D"])
+    with pytest.raises(LitmusError, match=r"cannot make a UNet2DConditionModel.*NoSuchBlock.*config.json"):
+        base_facts(f"{copy}?dtype=fp32")
+
+
+@pytest.mark.parametrize("side", ["0", "8", "20", "64x0"])
+def test_sides_that_cannot_be(copy, side):
+    with pytest.raises(LitmusError, match=r"sides are multiples of 8 px, from 16 px: \d+ x \d+ is not possible"):
+        find(copy, f"resolution={side}")
+
+
+def test_settings_of_the_index_are_part_of_the_digests(tiny_base, tmp_path):
+    """SDXL's empty prompt is zeros or encoded, as its index says: kept texts of the one are not those of the other."""
+    folder = shutil.copytree(tiny_base("sdxl"), tmp_path / "sdxl")
+    before = find(folder)
+    change(folder / "model_index.json", force_zeros_for_empty_prompt=False)
+    after = find(folder)
+    assert after.digest != before.digest
+    assert after.text_digest != before.text_digest
+    assert after.vae_digest == before.vae_digest
+    file = folder / "vae/config.json"
+    change(file, scaling_factor=0.2)
+    assert find(folder).vae_digest != before.vae_digest
+    assert find(folder).text_digest == after.text_digest
+
+
+@pytest.mark.parametrize(
+    ("base", "told"),
+    [
+        ("owner/name", True),
+        ("owner/name@main?dtype=fp32", True),
+        ("/no/such/folder", False),
+        ("./no-such/folder", False),
+        ("../no-such/folder", False),
+        ("~/no-such", False),
+        ("pocket", False),
+    ],
+)
+def test_a_path_is_not_said_to_be_fetched(base, told, capsys, monkeypatch):
+    from bench.commands.bases import surroundings
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    surroundings(base, None, False)
+    out = capsys.readouterr()
+    assert ("fetching" in out.out + out.err) == told
 
 
 def test_pipelines_that_are_not_known_and_wrong_options(copy):

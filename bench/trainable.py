@@ -1,4 +1,4 @@
-"""A method attached in the precision that training needs: what it trains in float32, the frozen rest as the base has it.
+"""A method attached in the precision that training needs: what it trains in float32, the rest as the base has it.
 
 One way for all that trains and for all that says what training takes (litmus run, litmus fit, litmus cost).
 """

@@ -1,7 +1,7 @@
 """torch.autocast for tensors without numbers, so that a forecast sees the casts of a training step under it.
 
-torch.autocast knows no meta device: its kernels let tensors of any device but their own pass as they are. Here kernels of
-the same effect stand under a dispatch key that is there for back ends outside torch, and are active inside `casting`
+torch.autocast knows no meta device: its kernels let tensors of any device but their own pass as they are. Here kernels
+of the same effect stand under a dispatch key that is there for back ends outside torch, and are active inside `casting`
 alone. So every operation is met where torch's own autocast meets it, below Python and above autograd.
 
 Which operations are cast is read from torch's dispatcher, so it is the running release's. How, is from
@@ -35,7 +35,7 @@ LOWER = {  # to bfloat16
         _cudnn_rnn _scaled_dot_product_flash_attention
     """,
     "cpu": f"""{_BOTH}
-        conv1d.padding conv2d.padding conv3d.padding _addmm_activation mkldnn_rnn_layer mkldnn_reorder_linear_weight
+        conv1d.padding conv2d.padding conv3d.padding _addmm_activation mkldnn_rnn_layer
         _native_multi_head_attention
     """,
 }
@@ -85,9 +85,7 @@ def checkpointing(denoiser: nn.Module, autocast: Callable[[], AbstractContextMan
     from torch.utils.checkpoint import checkpoint
 
     def again(module: nn.Module, *args: Any) -> Any:
-        return checkpoint(
-            module.__call__, *args, use_reentrant=False, context_fn=lambda: (nullcontext(), autocast())
-        )
+        return checkpoint(module.__call__, *args, use_reentrant=False, context_fn=lambda: (nullcontext(), autocast()))
 
     one: Any = denoiser
     one.enable_gradient_checkpointing(again)
@@ -132,6 +130,8 @@ _OURS = torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastPrivateUse1)
 
 def _kernel(name: str, op: Any, *args: Any, **kwargs: Any) -> Any:
     how = _active[-1].policies.get(name)
+    if how is None and op.has_kernel_for_dispatch_key(torch._C.DispatchKey.CompositeImplicitAutograd):
+        return op.decompose(*args, **kwargs)  # another device's: here its parts are cast, each by its own rule
     with torch._C._ExcludeDispatchKeyGuard(_OURS):  # what it is made of is left alone
         return op(*args, **kwargs) if how is None else how(op, args, kwargs)
 

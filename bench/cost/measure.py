@@ -24,7 +24,7 @@ from bench.trainable import prepared, widening
 
 @dataclass(frozen=True)
 class Example:
-    """One training batch as the denoiser sees it: x (B, C, H, W), t (B,), context (B, L, D) or a Context; on its device.
+    """One training batch as the denoiser sees it: x (B, C, H, W), t (B,), context (B, L, D) or a Context.
 
     With `ids` (B, L) a network whose text side is trained makes the context itself, at its own cost.
     """
@@ -183,7 +183,7 @@ def measure(
         method.merge(flat)
         out["seconds_merge"] = time.perf_counter() - start
     if method.trains:
-        step = TrainingStep(method, tuned.train(), example, autocast)
+        step = TrainingStep(method, tuned.train(), example, autocast, optimiser=optimiser)
         resident = [*module_tensors(tuned), *example.tensors()]
 
         def two() -> None:  # the first step makes AdamW's moments, the second has them while it goes backward

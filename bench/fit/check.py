@@ -1,9 +1,10 @@
 """How good a forecast of bench.fit.forecast is: forecast against measured, on small networks of the same classes.
 
 The step is the trainer's: trained tensors in float32, and on a base in bfloat16 the forward pass under torch.autocast,
-whose rules are those of the device that measures. Two measurements of one real step stand beside the forecast. `live` counts tensors by the same rule as the forecast
-does, so its error is what shapes alone get wrong. `allocated` is what torch's own allocator gave out, on a GPU the peak
-of torch.cuda, so its error also holds what no count of tensors can see: scratch memory of kernels, and rounding.
+whose rules are those of the device that measures. Two measurements of one real step stand beside the forecast. `live`
+counts tensors by the same rule as the forecast does, so its error is what shapes alone get wrong. `allocated` is what
+torch's own allocator gave out, on a GPU the peak of torch.cuda, so its error also holds what no count of tensors can
+see: scratch memory of kernels, and rounding.
 """
 
 from __future__ import annotations
@@ -183,7 +184,7 @@ def page(found: Sequence[Check], versions: str, table: str) -> str:
         "# How far off the forecast is",
         "",
         "Forecast by `litmus fit --check` and measured on small networks of the same classes with random weights, "
-        f"{size}; {versions}. "
+        f"{size}; {versions}. Trained tensors are float32; over weights in bf16 the forward pass runs under autocast. "
         "Bytes of the peak. Live: tensors counted on the real step. Allocated: given out by torch's allocator, scratch "
         "memory of kernels included. An error above 0 says that the forecast was too high.",
         "",

@@ -169,7 +169,7 @@ def test_costs_of_another_step_are_kept_beside_and_move_none(toy_base, litmus_ho
     (plain,) = (litmus_home / "results" / ".cache").glob("cost-*")
     facts = {
         "version": shared.VERSION, "torch": torch.__version__, "base": toy_base.digest, "compute": "fp32",
-        "device": "cpu", "threads": torch.get_num_threads(), "method": ["Lora", asdict(lora), ""], "batch": 2,
+        "device": "cpu", "threads": torch.get_num_threads(), "method": ["LoRA", asdict(lora), ""], "batch": 2,
     }  # fmt: skip
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
     assert plain.stem == f"cost-{digest[:24]}"

@@ -15,7 +15,7 @@ from bench.bases.toy import toy_network
 from bench.cost.autocast import LOWER, RESULT, WIDEST, casting, checkpointing, policies
 from bench.cost.hollow import emptied, hollow
 
-HEADER = Path(torch.__file__).parent / "include" / "ATen" / "autocast_mode.h"
+HEADER = Path(str(torch.__file__)).parent / "include" / "ATen" / "autocast_mode.h"
 
 
 @pytest.mark.skipif(not HEADER.is_file(), reason="this torch comes without its headers")
@@ -128,20 +128,15 @@ def test_a_trained_weight_is_cast_once_and_a_frozen_one_each_time(device):
     assert counts == [2, 4]
 
 
-def convolved_again(told: bool) -> set[torch.dtype]:
-    """The dtypes of what the convolutions of a step's second forward pass read."""
+def test_what_checkpointing_computes_again_is_cast_again():
     net = emptied(toy_network()).train()
-    checkpointing(net.denoiser, lambda: casting("cuda")) if told else checkpointing(net.denoiser)
+    checkpointing(net.denoiser, lambda: casting("cuda"))
     with hollow(), Seen(torch.ops.aten.convolution.default) as seen:
         with casting("cuda"):
             x = torch.ones(1, 4, 8, 8, requires_grad=True)
             loss = net(x, torch.ones(1), torch.ones(1, 4, 16)).float().square().mean()
-        seen.inputs.clear()
+        first = len(seen.inputs)
         loss.backward()
-    return {one.dtype for one in seen.inputs}
-
-
-def test_what_checkpointing_computes_again_is_cast_again():
-    assert convolved_again(told=True) == {S}
-    with pytest.raises(RuntimeError, match="should be the same"):  # nothing is cast there, not even what must be
-        convolved_again(told=False)
+    again = seen.inputs[first:]
+    assert again
+    assert {one.dtype for one in again} == {S}

@@ -117,7 +117,7 @@ def test_a_folder_is_raced_on_as_it_is_trained(tiny_base, name, methods):
     done = CliRunner().invoke(app, [*args, "--blocks", "2", "--calls", "1"])
     assert done.exception is None, done.output
     found = json.loads(done.stdout)
-    assert found["dtype"] == "bf16"
+    assert found["about"]["dtype"] == "bf16"
     for row in found["rows"]:
         if row["method"] == "textual_inversion":
             assert "single CLIP" in row["note"]

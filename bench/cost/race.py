@@ -160,6 +160,10 @@ def race(
             yield _one(place, method, other, blocks, calls, warmup)
         except LitmusError as error:
             yield Result(place.name, spec_of(method), note=str(error))
+        except RuntimeError as error:
+            if "scalar type" not in str(error):
+                raise
+            yield Result(place.name, spec_of(method), note=f"does not train in {place.dtype} on this device: {error}")
         if place.example.x.is_cuda:
             torch.cuda.empty_cache()
 

@@ -86,6 +86,9 @@ def checks(
                         yield _check(base, real, method, size, side, way)
                     except LitmusError:
                         continue
+                    except RuntimeError as error:  # a CPU's norms take no float32 bias beside a bfloat16 weight
+                        if "scalar type" not in str(error):
+                            raise
 
 
 def _check(base: str, real: Network, method: Method, size: int, side: int, way: bool) -> Check:

@@ -108,7 +108,7 @@ def test_what_is_no_ground(name, weights, line):
         ground(name, weights, Setting(), CPU)
 
 
-@pytest.mark.parametrize(("name", "methods"), [("sdxl", "bias,textual_inversion"), ("flux1", "adapter")])
+@pytest.mark.parametrize(("name", "methods"), [("sdxl", "adapter,bias,textual_inversion"), ("flux1", "adapter")])
 def test_a_folder_is_raced_on_as_it_is_trained(tiny_base, name, methods):
     """Bases without a tokenizer, with pooled text vectors, in bf16 under autocast."""
     from bench.__main__ import app
@@ -121,6 +121,9 @@ def test_a_folder_is_raced_on_as_it_is_trained(tiny_base, name, methods):
     for row in found["rows"]:
         if row["method"] == "textual_inversion":
             assert "single CLIP" in row["note"]
+            continue
+        if row["method"] == "bias":  # a CPU's norms take no float32 bias beside a bfloat16 weight
+            assert "does not train in bf16 on this device" in row["note"]
             continue
         assert row["note"] == ""
         assert row["bytes_stored"] == 4 * row["scalars"]

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from bench.calibration import calibration
-from bench.method import attached, floating
+from bench.method import floating
 from bench.rng import rng
+from bench.trainable import trainable, widening
 
 if TYPE_CHECKING:
     from bench.bases import Base
@@ -22,12 +23,7 @@ def attach(base: Base, method: Method, task: Task, seed: int, batch: int = 1, ch
     `batch` is that of the losses which a method with needs_data starts from; `checkpointing` computes activations again
     on the way back. Some starts (singular vectors, say) exist in float32 alone: a base in bfloat16 is widened for them.
     """
-    try:
-        return _attach(base, method, task, seed, batch, checkpointing, wide=False)
-    except RuntimeError as error:
-        if "BFloat16" not in str(error):
-            raise
-    return _attach(base, method, task, seed, batch, checkpointing, wide=True)
+    return widening(lambda wide: _attach(base, method, task, seed, batch, checkpointing, wide))
 
 
 def _attach(base: Base, method: Method, task: Task, seed: int, batch: int, checkpointing: bool, wide: bool) -> Base:
@@ -40,13 +36,8 @@ def _attach(base: Base, method: Method, task: Task, seed: int, batch: int, check
     if method.needs_data and base.place is not None:
         tuned.net.to(base.place)  # its first losses are the work of training
     losses = calibration(tuned, task, seed, batch) if method.needs_data else []
-    attached(method, tuned.net, rng("init", seed), losses)
     dtype = floating(base.net.denoiser).dtype
-    for p in tuned.net.parameters():
-        if p.requires_grad:
-            p.data = p.data.float()
-        elif wide and p.is_floating_point():
-            p.data = p.data.to(dtype)
+    trainable(method, tuned.net, rng("init", seed), dtype, losses, wide)
     if base.place is not None:
         tuned.net.to(base.place)
     return tuned

@@ -79,6 +79,7 @@ class Cost(_Part):
     scalars_denoiser: int | None = None  # the base's denoiser, for shares
     bytes_disk: int | None = None  # the saved trainable state
     bytes_peak: int | None = None  # peak live tensor bytes of one training step
+    bytes_cuda: int | None = None  # torch.cuda's peak over the training steps, tables left out; older records lack it
     bytes_process: int | None = None  # the worker process's high-water mark (includes what it did before)
     flops_step: float | None = None  # theoretical FLOPs of one training step
     seconds_step: float | None = None  # median training step

@@ -10,7 +10,7 @@ import io
 import json
 import os
 import time
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from statistics import quantiles
 from typing import TYPE_CHECKING
@@ -33,7 +33,7 @@ from bench.provenance import bytes_process, cores, now, provenance
 from bench.record import Curve, DiskError, Record, Run, finite, write_bytes
 from bench.rng import seed_of
 from bench.sampler import Sampling
-from bench.trainer import Diverged, fit
+from bench.trainer import OPTIMISERS, Diverged, fit
 
 if TYPE_CHECKING:
     from bench import trainer
@@ -171,7 +171,7 @@ def _tuned(
     )
     if train is None:
         return base_pictures(base, task, run.seed, sampling), curve, None
-    cost.seconds_train = curve.seconds
+    cost.seconds_train, cost.bytes_cuda = curve.seconds, curve.bytes_cuda
     if curve.paces:
         first, cost.seconds_step, third = quantiles(curve.paces * 2, n=4, method="inclusive")  # twice: one may be all
         cost.seconds_step_iqr, cost.steps_per_second = third - first, 1 / cost.seconds_step
@@ -184,9 +184,12 @@ def _tuned(
     report("measuring the cost", 0, 0, None)
     trained = saved.tensors(tuned.net, base.net, method) if saved.wanted() else None
     del tuned  # the measure makes copies of its own
+    other = None
+    if train.optimizer != "adamw":
+        other = train.optimizer, partial(OPTIMISERS[train.optimizer], weight_decay=train.weight_decay)
     both = 2 if run.objective in NEEDS_CLASSES else 1  # a class picture beside each picture of the concept
     try:
-        costs = method_costs(base.working(), method, train.batch * both)
+        costs = method_costs(base.working(), method, train.batch * both, train.checkpointing, other)
     except RuntimeError as error:  # it holds several copies of the network beside each other
         if not out_of_memory(error):
             raise

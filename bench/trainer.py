@@ -48,6 +48,7 @@ class Curve:
     running  loss of each step's own batch
     seconds  spent in training steps, tables not counted
     paces    seconds per step, a mean for the (at most LOOK) steps between two looks at the loss
+    bytes_cuda  torch.cuda's peak over training steps, tables not counted; None on another device
     """
 
     steps: list[int] = field(default_factory=list)
@@ -56,6 +57,7 @@ class Curve:
     running: list[float] = field(default_factory=list)
     seconds: float = 0.0
     paces: list[float] = field(default_factory=list)
+    bytes_cuda: int | None = None
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,7 @@ def fit(
     loss_of = OBJECTIVES[objective]
     running: list[Tensor] = []
     net.train()
+    allocated = _Allocated(base.device)
     start = look = time.perf_counter()
     for i in range(steps):
         loss = torch.zeros((), device=base.device)
@@ -166,9 +169,11 @@ def fit(
         if done % every == 0 or done == steps:
             pause = time.perf_counter()
             curve.seconds += pause - start
+            curve.bytes_cuda = allocated.most()
             net.eval()
             read(done)
             net.train()
+            allocated.begin()
             start = time.perf_counter()
             look += start - pause
     net.eval()
@@ -192,6 +197,25 @@ def _adamw8bit(groups: list[dict[str, Any]], lr: float, weight_decay: float) -> 
 
 
 OPTIMISERS = {"adamw": _adamw, "adamw8bit": _adamw8bit}
+
+
+class _Allocated:
+    """The peak of torch.cuda over stretches of work: each begins with `begin`, the first at once."""
+
+    def __init__(self, device: torch.device):
+        self.device, self.bytes = device, 0
+        self.begin()
+
+    def begin(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+
+    def most(self) -> int | None:
+        """The most of this stretch and those before; None where torch.cuda is not what holds the tensors."""
+        if self.device.type != "cuda":
+            return None
+        self.bytes = max(self.bytes, torch.cuda.max_memory_allocated(self.device))
+        return self.bytes
 
 
 class _Mean:

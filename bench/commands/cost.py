@@ -19,7 +19,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def cost(
-    base: Annotated[str, typer.Option(help="bases, parted by commas: pocket, sd15-small, sdxl, ...")] = "pocket",
+    base: Annotated[
+        str, typer.Option(help="bases, parted by commas: pocket, sd15-small, sdxl, a folder, ...")
+    ] = "pocket",
     methods: Annotated[
         str | None, typer.Option(help="methods, parted by commas, or all  [default: eight kinds]", show_default=False)
     ] = None,
@@ -27,7 +29,9 @@ def cost(
     reference: Annotated[str, typer.Option(help="the method that all others are raced against")] = "lora",
     batch: Annotated[int, typer.Option(min=1, help="pictures per step")] = 4,
     resolution: Annotated[int | None, typer.Option(help="of random weights, in pixels  [default: 512]")] = None,
-    dtype: Annotated[str, typer.Option(help="fp32 or bf16")] = "fp32",
+    dtype: Annotated[
+        str | None, typer.Option(help="fp32 or bf16  [default: a folder's own, else fp32]", show_default=False)
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda  [default: cuda where there is one]")] = None,
     blocks: Annotated[int, typer.Option(min=2, help="paired blocks that an interval is taken over")] = 8,
     calls: Annotated[int, typer.Option(min=1, help="calls per block")] = 2,
@@ -61,20 +65,22 @@ def cost(
         raise LitmusError(nearest(chosen, kinds, "device"))
     if chosen == "cuda" and not torch.cuda.is_available():
         raise LitmusError("no CUDA device is here: leave --device out to measure on the CPU")
-    setting = Setting(batch=batch, resolution=resolution, dtype=dtype)
+    setting = Setting(batch=batch, resolution=resolution, dtype=dtype or "fp32")
     found: list[race.Result] = []
     kinds_of_weights: dict[str, None] = {}
+    dtypes: dict[str, None] = {}
     for name in split(base):
         say(f"racing on {name}")
-        place = race.ground(name, weights, setting, torch.device(chosen))
+        place = race.ground(name, weights, setting, torch.device(chosen), dtype)
         kinds_of_weights[place.weights] = None
+        dtypes[place.dtype] = None
         for one in race.race(place, split(methods) or race.METHODS, reference, blocks, calls):
             found.append(one)
             if one.note:
                 say(f"{one.method} on {one.base}: {one.note}")
     about = _about(chosen) | {
         "batch": batch,
-        "dtype": dtype,
+        "dtype": " and ".join(dtypes),
         "weights": " and ".join(kinds_of_weights),
         "reference": reference,
     }

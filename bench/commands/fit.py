@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.commands.shared import print_table, say
+from bench.commands.shared import counting, print_table, say
 from bench.config import LitmusError, nearest
 
 FORMATS = ("table", "md", "csv", "json")
@@ -25,7 +25,8 @@ def fit(
     resolution: Annotated[
         int | None, typer.Option(help="side of the pictures in pixels  [default: 512; pocket 64]", show_default=False)
     ] = None,
-    dtype: Annotated[str, typer.Option(help="of the base's weights and all arithmetic: fp32 or bf16")] = "bf16",
+    dtype: Annotated[str, typer.Option(help="of the base's weights and its arithmetic: fp32 or bf16")] = "bf16",
+    trained: Annotated[str, typer.Option(help="of what is trained: fp32 as `litmus run`, or bf16")] = "fp32",
     attention: Annotated[str, typer.Option(help="fused, or math: the whole matrix is written out")] = "fused",
     checkpointing: Annotated[bool, typer.Option("--checkpointing", help="count only with checkpointing")] = False,
     vram: Annotated[str, typer.Option(help="the card's memory: 12GB")] = "24GB",
@@ -56,22 +57,20 @@ def fit(
     if check:
         _check(write, device, [] if base == "all" else split(base), [] if methods == "all" else split(methods))
         return
-    setting = forecast.Setting(
-        batch, resolution, dtype, attention, checkpointing, forecast.gigabytes(vram), forecast.gigabytes(reserve)
-    )
+    room = forecast.gigabytes(vram), forecast.gigabytes(reserve)
+    setting = forecast.Setting(batch, resolution, dtype, attention, checkpointing, *room, trained)
     bases = [] if base == "all" else split(base)
     found = tables.kept(write, setting) if write else []
     done = {(row.base, row.method) for row in found}
     if done:
         say(f"{len(done)} rows are there already")
-    at = ""
-    for row in forecast.rows(split(methods), bases, setting, skip=lambda *one: one in done):
-        if at != row.base:
-            say(f"counting on {row.base}")
-        at = row.base
-        found.append(row)
-        if write:
-            tables.keep(write, found, setting)
+    todo = forecast.wanted(split(methods), bases, setting, skip=lambda *one: one in done)
+    with counting([name for name, _ in todo]) as counted:
+        for name, method in todo:
+            counted(name)
+            found.append(forecast.row(name, method, setting))
+            if write:
+                tables.keep(write, found, setting)
     if write:
         for path in tables.write(write, found, setting):
             print(path)

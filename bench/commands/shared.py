@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -24,6 +27,40 @@ def print_table(header: list[str], rows: list[list[str]]) -> None:
 
 def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def counting(bases: Sequence[str]) -> Iterator[Callable[[str], None]]:
+    """A function to be called before each of the counts, which are of `bases` in this order: says where they stand.
+
+    On standard error; in a terminal a bar with the time that is left, elsewhere a line for each base.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console, each = Console(stderr=True), Counter(bases)
+    if not console.is_terminal:
+        said: set[str] = set()
+
+        def line(base: str) -> None:
+            if base not in said:
+                say(f"counting {each[base]} method{'s' * (each[base] > 1)} on {base}")
+            said.add(base)
+
+        yield line
+        return
+    text = TextColumn("{task.description}", markup=False)
+    columns = (text, BarColumn(), MofNCompleteColumn(), TextColumn("about"), TimeRemainingColumn(), TextColumn("left"))
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=len(bases))
+        begun = 0
+
+        def move(base: str) -> None:
+            nonlocal begun
+            bar.update(task, completed=begun, description=f"counting on {base}")
+            begun += 1
+
+        yield move
 
 
 def method_names() -> list[str]:

@@ -20,6 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from bench.cost.autocast import lowered
+
 
 @contextmanager
 def hollow(fused: bool = True) -> Iterator[None]:
@@ -81,6 +83,7 @@ def _attention(
     enable_gqa: bool = False,
 ) -> Tensor:
     """The fused operation where torch would choose it on a CPU, and what torch does of itself where it would not."""
+    query, key, value, attn_mask = lowered(query, key, value, attn_mask)
     same = query.ndim == 4 and query.shape[-1] == key.shape[-1] == value.shape[-1]
     if not query.is_meta or not same or dropout_p or enable_gqa or (attn_mask is not None and attn_mask.requires_grad):
         more = {"enable_gqa": enable_gqa} if enable_gqa else {}

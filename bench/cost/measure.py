@@ -6,7 +6,8 @@ import copy
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,20 +16,22 @@ from bench.cost.flops import flops
 from bench.cost.memory import module_tensors, peak
 from bench.cost.scalars import bytes_disk, figures
 from bench.cost.speed import interleaved
-from bench.method import Method, Network, attached, load_state, quantised, state
+from bench.denoisers import Context, Text
+from bench.method import Method, Network, load_state, quantised, state
 from bench.rng import rng
+from bench.trainable import prepared, widening
 
 
 @dataclass(frozen=True)
 class Example:
-    """One training batch as the denoiser sees it: x (B, C, H, W), t (B,), context (B, L, D); all on its device.
+    """One training batch as the denoiser sees it: x (B, C, H, W), t (B,), context (B, L, D) or a Context.
 
     With `ids` (B, L) a network whose text side is trained makes the context itself, at its own cost.
     """
 
     x: Tensor
     t: Tensor
-    context: Tensor
+    context: Text
     ids: Tensor | None = None
 
     def call(self, net: Network) -> Tensor:
@@ -38,22 +41,39 @@ class Example:
         return net(self.x, self.t, net.encode(self.ids))
 
     def tensors(self) -> list[Tensor]:
-        return [x for x in (self.x, self.t, self.context, self.ids) if x is not None]
+        told = [self.context]
+        if isinstance(self.context, Context):
+            told = [getattr(self.context, f.name) for f in fields(self.context)]
+        return [x for x in (self.x, self.t, *told, self.ids) if isinstance(x, Tensor)]
+
+    def to(self, device: torch.device | str) -> Example:
+        """The same on another device."""
+        ids = None if self.ids is None else self.ids.to(device)
+        return Example(self.x.to(device), self.t.to(device), self.context.to(device), ids)
 
     @staticmethod
-    def random(shape: tuple[int, ...], tokens: int, features: int, like: Tensor) -> Example:
-        """Random inputs of `shape` (B, C, H, W) in the dtype and on the device of `like`: cost sees only shapes."""
+    def random(
+        shape: tuple[int, ...], tokens: int, features: int, like: Tensor, text: torch.dtype | None = None
+    ) -> Example:
+        """Random inputs of `shape` (B, C, H, W) in the dtype and on the device of `like`: cost sees only shapes.
+
+        `text` is the dtype of the text states where it is another.
+        """
         stream = rng("cost")
         x = torch.randn(shape, generator=stream).to(like)
         context = torch.randn(shape[0], tokens, features, generator=stream).to(like)
-        return Example(x, torch.full((shape[0],), 500, device=like.device), context)
+        t = torch.full((shape[0],), 500, device=like.device)
+        return Example(x, t, context.to(text or like.dtype))
+
+
+Optimiser = Callable[[list[dict[str, Any]], float], torch.optim.Optimizer]
 
 
 class TrainingStep:
     """One whole training step of the attached `net`, called as a function, or in its two parts: `loss` and `update`.
 
     `fused` AdamW and clipping are what the trainer uses; without it AdamW as torch chooses it, which is what the
-    bytes_peak of records were counted with.
+    bytes_peak of records were counted with. `optimiser` makes another of groups and learning rate.
     """
 
     def __init__(
@@ -63,9 +83,11 @@ class TrainingStep:
         example: Example,
         autocast: Callable[[], AbstractContextManager] = nullcontext,
         fused: bool | None = None,
+        optimiser: Optimiser | None = None,
     ):
         self.net, self.example, self.autocast, self.fused = net, example, autocast, fused
-        self.optimiser = torch.optim.AdamW(method.groups(net, method.lr), fused=fused)
+        groups = method.groups(net, method.lr)
+        self.optimiser = optimiser(groups, method.lr) if optimiser else torch.optim.AdamW(groups, fused=fused)
         self.trained = [p for p in net.parameters() if p.requires_grad]
 
     def __call__(self) -> None:
@@ -89,7 +111,13 @@ class TrainingStep:
 
 
 def calls(
-    method: Method, net: Network, attached_net: Network, example: Example, warmup: int = 3, n: int = 10
+    method: Method,
+    net: Network,
+    attached_net: Network,
+    example: Example,
+    warmup: int = 3,
+    n: int = 10,
+    autocast: Callable[[], AbstractContextManager] = nullcontext,
 ) -> dict[str, float | None]:
     """overhead_unmerged and overhead_merged: seconds of a denoiser call as a multiple of the base's, timed in turns."""
     nets = {"base": net, "unmerged": attached_net}
@@ -98,7 +126,12 @@ def calls(
         method.merge(nets["merged"])
 
     def work(one: Network) -> Callable[[], object]:
-        return torch.no_grad()(lambda: one(example.x, example.t, example.context))
+        @torch.no_grad()
+        def call() -> Tensor:
+            with autocast():
+                return one(example.x, example.t, example.context)
+
+        return call
 
     speed = interleaved({name: work(one) for name, one in nets.items()}, warmup, n)
     return {
@@ -113,16 +146,20 @@ def measure(
     example: Example,
     autocast: Callable[[], AbstractContextManager] = nullcontext,
     timed_calls: int = 0,
+    checkpointing: bool = False,
+    optimiser: Optimiser | None = None,
 ) -> dict[str, int | float | None]:
     """Costs of `method` on the untouched `net`, by the field names of bench.record.Cost; `net` is copied.
 
+    Trained in float32 whatever the base's dtype, with the forward pass in `autocast`, as the trainer does.
     Everything but the seconds_* and overhead_* is the same on every run. `timed_calls` denoiser calls are timed per
-    variant for the two overheads; 0 leaves them out. A method that trains nothing has a peak and FLOPs of None.
+    variant for the two overheads; 0 leaves them out. A method that trains nothing has a peak and FLOPs of None. With
+    `checkpointing` these two are of a step that computes its activations again.
     """
     net = copy.deepcopy(net).requires_grad_(False)
-    counts = figures(method, net)
+    counts = widening(lambda wide: figures(method, copy.deepcopy(net).float() if wide else net))
     start = time.perf_counter()
-    tuned = attached(method, copy.deepcopy(net), rng("cost", "attach"))
+    tuned = prepared(method, net, lambda: rng("cost", "attach"), checkpointing)
     out: dict[str, int | float | None] = {
         "seconds_attach": time.perf_counter() - start,  # with the copy that keeps the base whole
         "scalars_trainable": counts.trainable,
@@ -135,10 +172,10 @@ def measure(
         "flops_step": None,
     }
     if timed_calls:
-        out |= calls(method, net, tuned, example, n=timed_calls)
+        out |= calls(method, net, tuned, example, n=timed_calls, autocast=autocast)
     saved = {key: p.clone() for key, p in state(tuned).items()}
     start = time.perf_counter()
-    load_state(attached(method, copy.deepcopy(net), rng("cost", "load")), saved)
+    load_state(prepared(method, net, lambda: rng("cost", "load")), saved)
     out["seconds_load"] = time.perf_counter() - start
     if method.mergeable and not quantised(net.denoiser):
         flat = copy.deepcopy(tuned)
@@ -146,8 +183,8 @@ def measure(
         method.merge(flat)
         out["seconds_merge"] = time.perf_counter() - start
     if method.trains:
-        step = TrainingStep(method, tuned.train(), example, autocast)
-        resident = [*module_tensors(tuned), example.x, example.t, example.context]
+        step = TrainingStep(method, tuned.train(), example, autocast, optimiser=optimiser)
+        resident = [*module_tensors(tuned), *example.tensors()]
 
         def two() -> None:  # the first step makes AdamW's moments, the second has them while it goes backward
             step()

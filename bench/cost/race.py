@@ -18,16 +18,19 @@ import torch
 
 from bench.bases.architectures import build
 from bench.config import LitmusError, nearest
+from bench.cost.autocast import casting
 from bench.cost.hollow import emptied, hollow, matched
 from bench.cost.measure import Example, TrainingStep
 from bench.cost.memory import module_tensors
+from bench.cost.shared import training_batch
 from bench.cost.small import SMALL, SUFFIX, small
 from bench.cost.speed import Ratio, clocked, ratio, spans
 from bench.cost.step import Step, counted, size
-from bench.fit.forecast import DTYPES, Setting, base_name, batch, chosen, tokens, tuned
-from bench.method import Method, Network, attached, load_state, state
+from bench.fit.forecast import DTYPES, Setting, bare, base_name, batch, chosen, tokens, tuned
+from bench.method import Method, Network, floating, load_state, state
 from bench.params import spec_of
 from bench.rng import rng
+from bench.trainable import trainable, widening
 
 SIDE = 32  # latents of a small network's picture
 WARMUP = 3
@@ -45,14 +48,21 @@ METHODS = (
 
 @dataclass(frozen=True)
 class Ground:
-    """A frozen network to race on, with its batch; `dtype` and `weights` in words for the table."""
+    """A frozen network to race on, with its batch; `dtype` and `weights` in words for the table.
+
+    `textless` says why methods of the text side have no place here, where that is known.
+    """
 
     name: str
     net: Network
     example: Example
     dtype: str
     weights: str
-    autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
+    textless: str = ""
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """What the forward pass of training runs in: under "bf16" torch's autocast, as `litmus run` has it."""
+        return nullcontext() if self.dtype == "fp32" else torch.autocast(self.example.x.device.type, DTYPES[self.dtype])
 
 
 @dataclass(frozen=True)
@@ -88,43 +98,51 @@ class Result:
     note: str = ""
 
 
-def ground(name: str, weights: str, setting: Setting, device: torch.device) -> Ground:
+def ground(name: str, weights: str, setting: Setting, device: torch.device, dtype: str | None = None) -> Ground:
     """The base `name` on `device`: NAME-small and `weights` "random" need no files, else as `litmus run` loads it.
 
-    Raises LitmusError for an unknown name, or weights that are not there.
+    `dtype` is the one that was asked for, if any: a folder or a hub id has its own, elsewhere it is the setting's.
+    Raises LitmusError for an unknown name, weights that are not there, or a dtype that is not the base's.
     """
     if weights not in ("real", "random"):
         raise LitmusError(nearest(weights, ("real", "random"), "weights"))
+    frozen = DTYPES[setting.dtype]
+
+    def random(net: Network, side: int, tokens: int) -> Example:
+        return batch(net, setting.batch, side, tokens, torch.float32, frozen)
+
     if name.endswith(SUFFIX):
         key = name.removesuffix(SUFFIX)
         if key not in SMALL:
             raise LitmusError(nearest(name, [f"{one}{SUFFIX}" for one in SMALL], "small base"))
-        net = small(key).to(device=device, dtype=DTYPES[setting.dtype])
-        return Ground(name, net, batch(net, setting.batch, SIDE, SMALL[key].tokens), setting.dtype, "random, small")
+        net = small(key).to(device=device, dtype=frozen)
+        return Ground(name, net, random(net, SIDE, SMALL[key].tokens), setting.dtype, "random, small")
     if weights == "random":
         key = base_name(name)
         with torch.random.fork_rng(), torch.device(device):
             torch.manual_seed(0)
-            net = build(key).to(dtype=DTYPES[setting.dtype]).eval()
-        example = batch(net, setting.batch, setting.side(key), tokens(key))
-        return Ground(key, net, example, setting.dtype, "random")
-    return _loaded(name, setting, device)
+            net = build(key).to(dtype=frozen).eval()
+        return Ground(key, net, random(net, setting.side(key), tokens(key)), setting.dtype, "random")
+    return _loaded(name, setting, device, dtype)
 
 
-def _loaded(name: str, setting: Setting, device: torch.device) -> Ground:
+def _loaded(name: str, setting: Setting, device: torch.device, dtype: str | None) -> Ground:
     from bench.bases import load_base
+    from bench.bases.spec import is_spec, parse, with_options
 
-    base = load_base(name, setting.dtype)
-    _, tokens, features = base.encode_text([""]).shape
+    if dtype and is_spec(name) and (own := parse(name).dtype) != dtype:
+        raise LitmusError(
+            f"{name} is in {own}, not in {dtype}: leave --dtype out, or give --base '{with_options(name, dtype=dtype)}'"
+        )
+    base, textless = load_base(name, setting.dtype), ""
+    example = training_batch(base, setting.batch)
+    try:
+        base = base.with_text()
+        example = replace(example, ids=base.tokens(["a photo"] * setting.batch))
+    except LitmusError as error:
+        textless = str(error)
     net = copy.deepcopy(base.net).to(device)
-    like = next(net.denoiser.parameters())
-    example = Example.random((setting.batch, *base.latent_shape), tokens, features, like)
-    example = replace(example, ids=base.tokens(["a photo"] * setting.batch).to(device))
-    return Ground(name, net, example, setting.dtype, "real", lambda: _autocast(setting.dtype, device))
-
-
-def _autocast(dtype: str, device: torch.device) -> AbstractContextManager[Any]:
-    return nullcontext() if dtype == "fp32" else torch.autocast(device.type, DTYPES[dtype])
+    return Ground(name, net, example.to(device), base.compute, "real", textless)
 
 
 def race(
@@ -142,11 +160,17 @@ def race(
             yield _one(place, method, other, blocks, calls, warmup)
         except LitmusError as error:
             yield Result(place.name, spec_of(method), note=str(error))
+        except RuntimeError as error:
+            if "scalar type" not in str(error):
+                raise
+            yield Result(place.name, spec_of(method), note=f"does not train in {place.dtype} on this device: {error}")
         if place.example.x.is_cuda:
             torch.cuda.empty_cache()
 
 
 def _one(place: Ground, method: Method, reference: Method, blocks: int, calls: int, warmup: int) -> Result:
+    if method.side != "denoiser" and place.textless:
+        raise LitmusError(place.textless)
     mine = tuned(place.net, method)
     saved = list(state(mine).values())
     scalars, whole = (sum(p.numel() for p in part) for part in (saved, place.net.denoiser.parameters()))
@@ -178,18 +202,11 @@ def _one(place: Ground, method: Method, reference: Method, blocks: int, calls: i
 
 
 def _bytes(place: Ground, method: Method, net: Network) -> dict[str, int | None]:
-    """Peaks of a step that is not the first, alone on the device; the forecast knows no autocast, so none under it."""
-    if place.weights == "real" and place.dtype != "fp32":
-        step = TrainingStep(method, net.train(), place.example, place.autocast, fused=True)
-        return {"bytes_live": None, "bytes_forecast": None, **_cuda(step, place)}
-    seen = counted(method, net, place.example)
-    step = TrainingStep(method, net, place.example, fused=True)
+    """Peaks of a step that is not the first, alone on the device, and what is forecast for it."""
+    seen = counted(method, net, place.example, place.autocast)
+    step = TrainingStep(method, net, place.example, place.autocast, fused=True)
     forecast = _forecast(place, method, net)
-    return {
-        "bytes_live": seen.peak,
-        "bytes_forecast": forecast and forecast.peak,
-        **_cuda(step, place),
-    }
+    return {"bytes_live": seen.peak, "bytes_forecast": forecast and forecast.peak, **_cuda(step, place)}
 
 
 def _cuda(step: TrainingStep, place: Ground) -> dict[str, int | None]:
@@ -208,15 +225,14 @@ def _cuda(step: TrainingStep, place: Ground) -> dict[str, int | None]:
 
 
 def _forecast(place: Ground, method: Method, real: Network) -> Step | None:
+    kind = place.example.x.device.type
     with hollow():
         own = tuned(emptied(place.net), method)
         matched(own, real)
-        example = replace(
-            place.example,
-            **{key: value.to("meta") for key, value in vars(place.example).items() if value is not None},
-        )
         try:
-            return counted(method, own, example)
+            return counted(
+                method, own, place.example.to("meta"), nullcontext if place.dtype == "fp32" else lambda: casting(kind)
+            )
         except (RuntimeError, TypeError, ValueError):  # a method that reads numbers cannot be forecast
             return None
 
@@ -250,8 +266,8 @@ def _handling(place: Ground, method: Method, reference: Method, blocks: int) -> 
     took: dict[tuple[str, str], list[float]] = {}
     for i in range(blocks + 1):  # the first is thrown away
         for who, one in both.items():
-            net = _bare(place.net, one)
-            spent = {"attach": clocked(lambda: attached(one, net, rng("cost", i)))}  # noqa: B023  called at once
+            net, seconds = widening(lambda wide: _attached(place.net, one, i, wide))  # noqa: B023  called at once
+            spent = {"attach": seconds}
             saved = {key: p.clone() for key, p in state(net).items()}
             spent["load"] = clocked(lambda: load_state(net, saved))  # noqa: B023
             if one.mergeable:
@@ -266,6 +282,9 @@ def _handling(place: Ground, method: Method, reference: Method, blocks: int) -> 
     return out
 
 
-def _bare(net: Network, method: Method) -> Network:
-    text = net.text if method.side != "denoiser" else None
-    return copy.deepcopy(Network(net.denoiser, text, trigger=(5,) if text is not None else ()))
+def _attached(net: Network, method: Method, seed: int, wide: bool) -> tuple[Network, float]:
+    """A copy of `net` with `method` attached as it is trained, and the seconds that attaching took."""
+    own, dtype = copy.deepcopy(bare(net, method)), floating(net.denoiser).dtype
+    if wide:
+        own.float()
+    return own, clocked(lambda: trainable(method, own, rng("cost", seed), dtype, wide=wide))

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from bench.config import results
-from bench.cost.measure import Example, measure
+from bench.cost.measure import Example, Optimiser, measure
+from bench.denoisers import Context
 from bench.files import whole
-from bench.method import floating, source_digest
+from bench.method import source_digest
 
 if TYPE_CHECKING:
     from bench.bases import Base
@@ -29,10 +30,17 @@ WORD = "photo"
 CALLS = 12  # denoiser calls timed per variant: the median of a dozen moves by a few percent
 
 
-def method_costs(base: Base, method: Method, batch: int) -> dict[str, float | int | None]:
+def method_costs(
+    base: Base,
+    method: Method,
+    batch: int,
+    checkpointing: bool = False,
+    optimiser: tuple[str, Optimiser] | None = None,
+) -> dict[str, float | int | None]:
     """`bench.cost.measure` of `method` on the frozen `base` at batches of `batch`, from results/.cache where it is.
 
-    A cache file that cannot be read is made anew; one that cannot be written is done without.
+    With `checkpointing` the step computes its activations again; `optimiser` is the name and the maker of another than
+    AdamW. A cache file that cannot be read is made anew; one that cannot be written is done without.
     """
     facts = {
         "version": VERSION,
@@ -44,20 +52,36 @@ def method_costs(base: Base, method: Method, batch: int) -> dict[str, float | in
         "method": [type(method).__name__, asdict(method), source_digest(type(method))],
         "batch": batch,
     }
+    # Said only where it is so: what was kept before stands.
+    if checkpointing:
+        facts["checkpointing"] = True
+    if optimiser:
+        facts["optimiser"] = optimiser[0]
+    if base.compute != "fp32" or base.source is not None:
+        facts["step"] = "the trainer's"  # once of tensors in the base's precision, and without pooled text
     name = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:24]
     file = results() / ".cache" / f"cost-{name}.json"
     with suppress(OSError, ValueError):
         kept = json.loads(file.read_text(encoding="utf-8"))
         if isinstance(kept, dict):
             return kept
-    _, tokens, features = base.encode_text([""]).shape
-    example = Example.random((batch, *base.latent_shape), tokens, features, floating(base.net.denoiser))
+    example = training_batch(base, batch)
     net = base.net
     if method.side != "denoiser":  # costs know no task: any word stands for the concept
         example = replace(example, ids=base.tokens([f"a {WORD}"] * batch).to(base.device))
         net = copy.copy(net)  # its tensors stay shared; `measure` makes copies of its own
         net.trigger = base.trigger(WORD)
-    costs = measure(method, net, example, base.autocast, timed_calls=CALLS)
+    make = optimiser[1] if optimiser else None
+    costs = measure(method, net, example, base.autocast, CALLS, checkpointing, make)
     with suppress(OSError), whole(file) as part:
         part.write_text(json.dumps(costs), encoding="utf-8")
     return costs
+
+
+def training_batch(base: Base, batch: int) -> Example:
+    """A batch in the shapes, dtypes and place of those that the trainer draws: float32 latents, the base's own text."""
+    text = base.encode_text([""])
+    states = text.states if isinstance(text, Context) else text
+    like = torch.empty(0, device=base.device)
+    found = Example.random((batch, *base.latent_shape), *states.shape[1:], like, states.dtype)
+    return replace(found, context=text[[0] * batch]) if isinstance(text, Context) else found

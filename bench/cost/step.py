@@ -6,7 +6,10 @@ same count is a forecast there and a measurement on a CPU or a GPU.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,13 +39,18 @@ class Step:
     flops_step: int
 
 
-def counted(method: Method, net: Network, example: Example) -> Step:
-    """Count one step of the attached `net`: forward, backward, clipping and AdamW, as the trainer does them.
+def counted(
+    method: Method,
+    net: Network,
+    example: Example,
+    autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> Step:
+    """Count one step of the attached `net`: forward in `autocast`, backward, clipping and AdamW, as the trainer does.
 
     `net` is left in training mode and without gradients. On the meta device the moments are two tensors for each
     trained one and AdamW itself, which fused needs nothing more, is left out.
     """
-    step = TrainingStep(method, net.train(), example, fused=None if example.x.is_meta else True)
+    step = TrainingStep(method, net.train(), example, autocast, fused=None if example.x.is_meta else True)
     if example.x.is_meta:
         moments = [torch.zeros_like(p) for p in step.trained for _ in range(2)]
     else:

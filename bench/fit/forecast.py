@@ -1,7 +1,8 @@
 """What a training step would take: bytes and FLOPs of each method on each published denoiser, from shapes alone.
 
 The step itself is run on the meta device, where no weight exists and nothing is computed, and every operation is
-counted as it passes (bench.cost.step). What the count cannot see is told in docs/costs.md.
+counted as it passes (bench.cost.step). It is the trainer's step: what is trained is float32, and on a base in bfloat16
+the forward pass runs under autocast. What the count cannot see is told in docs/costs.md.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -19,6 +21,7 @@ from bench import method as contract
 from bench.bases.architectures import ARCHITECTURES, shape
 from bench.bases.toy import toy_network, toy_text
 from bench.config import LitmusError, nearest
+from bench.cost.autocast import casting, checkpointing
 from bench.cost.hollow import hollow, matched
 from bench.cost.measure import Example
 from bench.cost.small import small
@@ -27,9 +30,11 @@ from bench.denoisers import shapes
 from bench.method import Method, Network, attached, load_plugins, make, parse_spec, state
 from bench.params import spec_of
 from bench.rng import rng
+from bench.trainable import prepared
 
 GIB = 2**30
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+AIM = "cuda"  # the device whose autocast a forecast follows
 ATTENTION = ("fused", "math")
 # Tokens of a prompt where the text side is not a single CLIP: as the pipelines of diffusers pad by default.
 TOKENS = {
@@ -50,7 +55,11 @@ RESERVE = 1.0  # GiB of a card that tensors cannot have: context, workspaces, ro
 
 @dataclass(frozen=True)
 class Setting:
-    """How is trained. Without `resolution` 512, on the pocket base 64; `vram` and `reserve` in GiB."""
+    """How is trained. Without `resolution` 512, on the pocket base 64; `vram` and `reserve` in GiB.
+
+    dtype    "fp32", or "bf16": a base in bfloat16 and its arithmetic; the pocket base keeps its float32 weights
+    trained  "fp32" as the trainer has it, or "bf16": the trained tensors too, without autocast
+    """
 
     batch: int = 1
     resolution: int | None = None
@@ -59,11 +68,18 @@ class Setting:
     checkpointing: bool = False
     vram: float = 24.0
     reserve: float = RESERVE
+    trained: str = "fp32"
 
     def __post_init__(self) -> None:
-        for value, known, kind in ((self.dtype, DTYPES, "dtype"), (self.attention, ATTENTION, "attention")):
+        for value, known, kind in (
+            (self.dtype, DTYPES, "dtype"),
+            (self.trained, DTYPES, "dtype of trained tensors"),
+            (self.attention, ATTENTION, "attention"),
+        ):
             if value not in known:
                 raise LitmusError(nearest(value, known, kind))
+        if self.trained == "bf16" and self.dtype != "bf16":
+            raise LitmusError("tensors trained in bf16 go with a base in bf16: add --dtype bf16")
 
     def side(self, base: str) -> int:
         """Latents along one side of the picture."""
@@ -71,6 +87,19 @@ class Setting:
         if pixels <= 0 or pixels % (2 * each):
             raise LitmusError(f"{base} takes a resolution that is a multiple of {2 * each}, not {pixels}")
         return pixels // each
+
+    @property
+    def mixed(self) -> bool:
+        """Whether the forward pass runs under autocast."""
+        return self.dtype == "bf16" and self.trained == "fp32"
+
+    def weights(self, base: str) -> torch.dtype:
+        """That of the frozen weights."""
+        return torch.float32 if base == "pocket" and self.mixed else DTYPES[self.dtype]
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """What the forward pass runs in on the meta device."""
+        return casting(AIM) if self.mixed else nullcontext()
 
 
 @dataclass(frozen=True)
@@ -102,12 +131,21 @@ def rows(
     Raises LitmusError for an unknown name. `skip` says which (base, method) are not wanted.
     """
     setting = setting or Setting()
-    made = chosen(methods)
-    for base in [base_name(b) for b in bases] or ARCHITECTURES:
+    for base, method in wanted(methods, bases, setting, skip):
+        yield row(base, method, setting)
+
+
+def wanted(
+    methods: Sequence[str],
+    bases: Sequence[str],
+    setting: Setting,
+    skip: Callable[[str, str], bool] = lambda base, method: False,
+) -> list[tuple[str, Method]]:
+    """What `rows` counts, in its order. Raises LitmusError for an unknown name or a resolution that a base has not."""
+    made, named = chosen(methods), [base_name(b) for b in bases] or list(ARCHITECTURES)
+    for base in named:
         setting.side(base)
-        for method in made:
-            if not skip(base, spec_of(method)):
-                yield row(base, method, setting)
+    return [(base, method) for base in named for method in made if not skip(base, spec_of(method))]
 
 
 def chosen(methods: Sequence[str] = ()) -> list[Method]:
@@ -133,14 +171,16 @@ def row(base: str, method: Method, setting: Setting) -> Row:
     name = spec_of(method)
     try:
         with hollow(setting.attention == "fused"):
-            frozen = _frozen(base, setting.dtype)
+            dtype = setting.weights(base)
+            frozen = _frozen(base, dtype)
             _refuse(method, frozen)
-            net = tuned(frozen, method)
-            if setting.dtype != "fp32":
+            net = tuned(frozen, method, setting.trained)
+            if dtype is not torch.float32:
                 with torch.device("cpu"):
-                    real = tuned(_example(base, setting.dtype), method)
+                    real = tuned(_example(base, dtype), method, setting.trained)
                 matched(net, real)
-            example = batch(net, setting.batch, setting.side(base), tokens(base))
+            picture = torch.float32 if setting.trained == "fp32" else dtype
+            example = batch(net, setting.batch, setting.side(base), tokens(base), picture, dtype)
             steps = _steps(method, net, example, setting)
     except LitmusError as error:
         return Row(base, name, note=str(error))
@@ -165,22 +205,42 @@ def _refuse(method: Method, net: Network) -> None:
         )
 
 
-def tuned(net: Network, method: Method) -> Network:
+def tuned(net: Network, method: Method, trained: str = "fp32") -> Network:
     """A copy of the frozen `net` with `method` attached; without the text side where the method leaves it alone.
 
-    Texts are encoded once before training and their encoders dropped, unless a method trains them.
+    Texts are encoded once before training and their encoders dropped, unless a method trains them. With `trained`
+    "fp32" as the trainer attaches it, else in the precision that the method's own attach gives.
     """
+    own = bare(net, method)
+    if trained != "fp32":
+        return attached(method, copy.deepcopy(own), rng("fit"))
+    return prepared(method, own, lambda: rng("fit"))
+
+
+def bare(net: Network, method: Method) -> Network:
+    """The tensors of `net` that are in memory while `method` is trained, shared with it."""
     text = net.text if method.side != "denoiser" else None
-    own = copy.deepcopy(Network(net.denoiser, text, trigger=(5,) if text is not None else ()))
-    return attached(method, own, rng("fit"))
+    return Network(net.denoiser, text, trigger=(5,) if text is not None else ())
 
 
-def batch(net: Network, size: int, side: int, tokens: int) -> Example:
-    """A training batch in the shapes that the denoiser's configuration asks for, in its dtype and on its device."""
+def batch(
+    net: Network,
+    size: int,
+    side: int,
+    tokens: int,
+    picture: torch.dtype | None = None,
+    text: torch.dtype | None = None,
+) -> Example:
+    """A training batch in the shapes that the denoiser's configuration asks for, on its device.
+
+    `picture` is the dtype of the noisy latents, float32 in training, `text` that of the text states, which have the
+    frozen base's; that of the network where they are not given.
+    """
     channels, _, wide = shapes(net.denoiser)
     with torch.device("cpu"):
         like = next(net.denoiser.parameters())
-        found = Example.random((size, channels, side, side), tokens, wide, like)
+        like = torch.empty(0, dtype=picture or like.dtype, device=like.device)
+        found = Example.random((size, channels, side, side), tokens, wide, like, text)
         if net.text is None:
             return found
         ids = torch.full((size, tokens), 5)
@@ -203,19 +263,18 @@ def verdict(plain: Step | None, checkpointed: Step | None, setting: Setting) -> 
 
 
 def _steps(method: Method, net: Network, example: Example, setting: Setting) -> tuple[Step | None, Step | None]:
-    plain = None if setting.checkpointing else counted(method, net, example)
+    plain = None if setting.checkpointing else counted(method, net, example, setting.autocast)
     if plain and verdict(plain, None, setting) == FITS:
         return plain, None
-    denoiser: Any = net.denoiser
-    denoiser.enable_gradient_checkpointing()
-    return plain, counted(method, net, example)
+    checkpointing(net.denoiser, setting.autocast)
+    return plain, counted(method, net, example, setting.autocast)
 
 
 @lru_cache(maxsize=1)
-def _frozen(base: str, dtype: str) -> Network:
+def _frozen(base: str, dtype: torch.dtype) -> Network:
     """The base in shapes alone, in `dtype`, as it is loaded: not to be changed."""
     found = shape(base)
-    net = copy.deepcopy(found).to(DTYPES[dtype]).to("meta")
+    net = copy.deepcopy(found).to(dtype).to("meta")
     if base == "pocket":
         from diffusers.models.attention_processor import AttnProcessor
 
@@ -225,13 +284,13 @@ def _frozen(base: str, dtype: str) -> Network:
 
 
 @lru_cache(maxsize=1)
-def _example(base: str, dtype: str) -> Network:
+def _example(base: str, dtype: torch.dtype) -> Network:
     """A small network of the same class with real tensors: not to be changed."""
     if base != "pocket":
-        return small(base).to(dtype=DTYPES[dtype])
+        return small(base).to(dtype=dtype)
     net = toy_network()
     net.text = toy_text()
-    return net.to(dtype=DTYPES[dtype])
+    return net.to(dtype=dtype)
 
 
 @lru_cache

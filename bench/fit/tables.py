@@ -176,9 +176,10 @@ def page(found: Sequence[Row], setting: Setting) -> str:
     lines = [
         "# What a training step takes",
         "",
-        f"Forecast from shapes by `litmus fit`, not measured: batch {setting.batch}, {size}, {setting.dtype}, "
+        f"Forecast from shapes by `litmus fit`, not measured: batch {setting.batch}, {size}, {_precision(setting)}, "
         f"{setting.attention} attention, AdamW; {', '.join(f'{k} {v}' for k, v in versions().items())}. "
-        f"What is counted and what is not: docs/costs.md. How far off it is: accuracy.md beside this page.",
+        "What is counted and what is not: docs/costs.md. How far off it is: accuracy-cpu.md beside this page, made by "
+        "`litmus fit --check`.",
         "",
         "## Peak memory in GiB",
         "",
@@ -194,6 +195,12 @@ def page(found: Sequence[Row], setting: Setting) -> str:
     if said := refusals(found):
         lines += ["## No number", "", *(f"- {line}" for line in said), ""]
     return "\n".join(lines)
+
+
+def _precision(setting: Setting) -> str:
+    if not setting.mixed:
+        return setting.dtype
+    return "a base in bf16 under autocast with trained tensors in fp32 (the pocket base itself in fp32)"
 
 
 def figure(found: Sequence[Row], setting: Setting) -> bytes:

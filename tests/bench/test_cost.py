@@ -155,6 +155,34 @@ def test_measure_repeats_and_fills_a_record(name):
     assert (one["bytes_peak"] is None) == (name == "base")
 
 
+def test_what_is_trained_costs_float32_on_a_base_in_bf16():
+    wide, narrow = toy_network(), toy_network().bfloat16()
+    example = Example.random((2, 4, 8, 8), 4, 16, torch.empty(0))
+    plain = measure(make("lora"), wide, example)
+    mixed = measure(make("lora"), narrow, example, lambda: torch.autocast("cpu", torch.bfloat16), timed_calls=2)
+    assert mixed["bytes_disk"] == plain["bytes_disk"]
+    assert mixed["overhead_merged"]
+    assert measure(make("svdiff"), narrow, example, lambda: torch.autocast("cpu", torch.bfloat16))["bytes_disk"]
+    assert {p.dtype for p in narrow.parameters()} == {torch.bfloat16}
+
+
+def test_a_step_with_checkpointing_is_measured_as_such():
+    net = toy_network()
+    example = Example.random((4, 4, 8, 8), 4, 16, next(net.parameters()))
+    plain, again = (measure(make("lora"), net, example, checkpointing=way) for way in (False, True))
+    assert again["bytes_peak"] < plain["bytes_peak"]  # type: ignore[operator]
+    assert again["flops_step"] > plain["flops_step"]  # type: ignore[operator]
+    assert again["bytes_disk"] == plain["bytes_disk"]
+
+
+def test_a_step_by_another_optimiser_remembers_what_that_does():
+    net = toy_network()
+    example = Example.random((2, 4, 8, 8), 4, 16, next(net.parameters()))
+    plain = measure(make("full"), net, example)["bytes_peak"]
+    bare = measure(make("full"), net, example, optimiser=lambda groups, lr: torch.optim.SGD(groups, lr))["bytes_peak"]
+    assert plain - bare == pytest.approx(8 * 249_268, rel=0.1)  # type: ignore[operator]
+
+
 def test_costs_stand_in_the_order_that_they_must():
     net = toy_network()
     example = Example.random((2, 4, 8, 8), 4, 16, next(net.parameters()))

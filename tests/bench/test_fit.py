@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bench.bases.architectures import shape
+from bench.commands.shared import counting
 from bench.config import LitmusError
 from bench.cost.memory import module_tensors
 from bench.cost.step import Step, size
@@ -58,6 +59,45 @@ def test_a_base_by_its_beginning_where_no_other_begins_so():
 def test_a_mistyped_setting_gets_the_nearest(wrong, line):
     with pytest.raises(LitmusError, match=line):
         Setting(**wrong)
+
+
+def test_what_is_trained_in_bf16_goes_with_a_base_in_bf16():
+    assert Setting().mixed
+    assert not Setting(trained="bf16").mixed
+    assert not Setting(dtype="fp32").mixed
+    with pytest.raises(LitmusError, match="add --dtype bf16"):
+        Setting(dtype="fp32", trained="bf16")
+    with pytest.raises(LitmusError, match="did you mean 'bf16'"):
+        Setting(trained="bf61")
+
+
+def test_full_fine_tuning_takes_its_sixteen_bytes_and_more():
+    """The pocket base keeps its float32 weights under autocast, so there it is what `litmus run --dtype bf16` does."""
+    mixed, plain = (row("pocket", make("full"), Setting(batch=1, dtype=dtype)).plain for dtype in ("bf16", "fp32"))
+    assert mixed is not None
+    assert plain is not None
+    assert (mixed.weights, mixed.moments) == (plain.weights, plain.moments) == (4 * 9_082_564, 8 * 9_082_564)
+    assert mixed.peak >= 16 * 9_082_564
+    assert mixed.saved != plain.saved
+
+
+def test_where_a_count_stands_is_said_once_for_a_base(capsys):
+    with counting(["sd15", "sd15", "pocket"]) as counted:
+        for base in ("sd15", "sd15", "pocket"):
+            counted(base)
+    assert capsys.readouterr().err == "counting 2 methods on sd15\ncounting 1 method on pocket\n"
+
+
+def test_in_a_terminal_there_is_a_bar_with_the_time_left(capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    with counting(["sd15", "pocket"]) as counted:
+        for base in ("sd15", "pocket"):
+            counted(base)
+    said = capsys.readouterr().err
+    assert "counting on pocket" in said
+    assert "1/2" in said
+    assert "left" in said
 
 
 def test_sides_of_latents():

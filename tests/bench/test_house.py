@@ -28,6 +28,7 @@ LAYER = {
             "bench.method",
             "bench.rng",
             "bench.sites",
+            "bench.trainable",
             "bench.version",
         ],
         0,

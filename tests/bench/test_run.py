@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -152,6 +154,29 @@ def test_costs_are_measured_once_and_kept(toy_base, litmus_home, monkeypatch):
     (kept,) = [f for f in (litmus_home / "results" / ".cache").glob("cost-*") if f.read_text() == '{"bytes_peak": 1}']
     kept.write_text("{")
     assert shared.method_costs(toy_base, lora, 2)["bytes_peak"] == 4  # a broken file is made anew
+
+
+def test_costs_of_another_step_are_kept_beside_and_move_none(toy_base, litmus_home, monkeypatch):
+    """The name of what is kept for the plain step is made of the facts that it was always made of."""
+    from bench.cost import shared
+    from bench.method import make
+
+    seen = []
+    monkeypatch.setattr(shared, "measure", lambda *args: seen.append(args[5:]) or {"bytes_peak": len(seen)})
+    lora = make("lora")
+    other = "adamw8bit", lambda groups, lr: torch.optim.SGD(groups, lr)
+    assert shared.method_costs(toy_base, lora, 2)["bytes_peak"] == 1
+    (plain,) = (litmus_home / "results" / ".cache").glob("cost-*")
+    facts = {
+        "version": shared.VERSION, "torch": torch.__version__, "base": toy_base.digest, "compute": "fp32",
+        "device": "cpu", "threads": torch.get_num_threads(), "method": ["LoRA", asdict(lora), ""], "batch": 2,
+    }  # fmt: skip
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+    assert plain.stem == f"cost-{digest[:24]}"
+    assert shared.method_costs(toy_base, lora, 2, checkpointing=True)["bytes_peak"] == 2
+    assert shared.method_costs(toy_base, lora, 2, optimiser=other)["bytes_peak"] == 3
+    assert shared.method_costs(toy_base, lora, 2, checkpointing=False)["bytes_peak"] == 1
+    assert seen == [(False, None), (True, None), (False, other[1])]
 
 
 def test_a_full_disk_is_not_the_runs_fault(runs, tmp_path):

@@ -295,6 +295,22 @@ def test_a_running_mean_is_diffusers_s(forked, toy_task):
         torch.testing.assert_close(mine, other, atol=1e-6, rtol=1e-5)
 
 
+def test_the_peak_of_a_gpu_is_of_steps_and_not_of_tables(monkeypatch):
+    from bench.trainer import _Allocated
+
+    peak = {"now": 0}
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: peak.update(now=0))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: peak["now"])
+    watch = _Allocated(torch.device("cuda"))
+    for step, table in ((5, 90), (7, 90), (6, 0)):
+        peak["now"] = step
+        watch.most()
+        peak["now"] = table
+        watch.begin()
+    assert watch.most() == 7
+    assert _Allocated(torch.device("cpu")).most() is None
+
+
 def test_eight_bits_without_bitsandbytes_is_a_plain_refusal(forked, toy_task):
     if find_spec("bitsandbytes"):
         pytest.skip("bitsandbytes is installed")

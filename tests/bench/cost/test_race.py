@@ -108,6 +108,42 @@ def test_what_is_no_ground(name, weights, line):
         ground(name, weights, Setting(), CPU)
 
 
+@pytest.mark.parametrize(("name", "methods"), [("sdxl", "adapter,bias,textual_inversion"), ("flux1", "adapter")])
+def test_a_folder_is_raced_on_as_it_is_trained(tiny_base, name, methods):
+    """Bases without a tokenizer, with pooled text vectors, in bf16 under autocast."""
+    from bench.__main__ import app
+
+    args = ["cost", "--base", str(tiny_base(name)), "--methods", methods, "--batch", "1", "--json"]
+    done = CliRunner().invoke(app, [*args, "--blocks", "2", "--calls", "1"])
+    assert done.exception is None, done.output
+    found = json.loads(done.stdout)
+    assert found["about"]["dtype"] == "bf16"
+    for row in found["rows"]:
+        if row["method"] == "textual_inversion":
+            assert "single CLIP" in row["note"]
+            continue
+        if row["method"] == "bias":  # a CPU's norms take no float32 bias beside a bfloat16 weight
+            assert "does not train in bf16 on this device" in row["note"]
+            continue
+        assert row["note"] == ""
+        assert row["bytes_stored"] == 4 * row["scalars"]
+        assert row["bytes_live"] == pytest.approx(row["bytes_forecast"], rel=0.05)
+        assert row["step_ratio"]["mean"] > 0
+
+
+def test_a_folder_with_one_clip_takes_methods_of_the_text_side(tiny_base):
+    place = ground(f"{tiny_base('sd15')}?dtype=fp32", "real", Setting(batch=1, dtype="fp32"), CPU)
+    assert place.example.ids is not None
+    _, found = race(place, ["textual_inversion"], blocks=2, calls=1, warmup=1)
+    assert found.note == ""
+    assert found.bytes_live == pytest.approx(found.bytes_forecast, rel=0.05)
+
+
+def test_a_folder_has_its_own_dtype(tiny_base):
+    with pytest.raises(LitmusError, match=r"is in bf16, not in fp32: leave --dtype out, or give --base .*dtype=fp32"):
+        ground(str(tiny_base("sdxl")), "real", Setting(dtype="fp32"), CPU, "fp32")
+
+
 def test_the_command_refuses_in_words():
     from bench.__main__ import app
 

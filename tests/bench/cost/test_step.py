@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -34,11 +35,30 @@ def test_the_forecast_is_near_what_a_real_step_takes(base):
     assert abs(c.error_allocated) < NEAR, c
 
 
-@pytest.mark.parametrize(("base", "method"), [("sd15", "full"), ("flux2-klein-4b", "dora")])
-def test_so_it_is_in_bf16_without_checkpointing_and_for_other_methods(base, method):
-    (c,) = checks([base], [method], ["bf16"], **TINY, ways=[False])
+@pytest.mark.parametrize(
+    ("base", "method", "way"), [("sd15", "full", False), ("flux2-klein-4b", "dora", False), ("sdxl", "lora", True)]
+)
+def test_so_it_is_under_autocast_on_a_base_in_bf16(base, method, way):
+    """On a CPU by the rules of a CPU; the second computation of checkpointing is under autocast too."""
+    (c,) = checks([base], [method], ["bf16"], **TINY, ways=[way])
     assert abs(c.error_live) < NEAR, c
     assert abs(c.error_saved) < NEAR, c
+
+
+def test_a_forecast_without_the_casts_is_off(monkeypatch):
+    monkeypatch.setattr("bench.fit.check.casting", lambda device: nullcontext())
+    (c,) = checks(["sd15"], ["lora"], ["bf16"], **TINY, ways=[False])
+    assert c.error_saved > NEAR
+
+
+def test_what_is_trained_is_float32_whatever_the_base():
+    net = small("sd15").to(torch.bfloat16)
+    for name in ("full", "lora", "svdiff"):
+        own = tuned(net, make(name))
+        assert {p.dtype for p in own.parameters() if p.requires_grad} == {torch.float32}, name
+        assert {p.dtype for p in own.parameters() if not p.requires_grad} <= {torch.bfloat16}, name
+    assert {p.dtype for p in net.parameters()} == {torch.bfloat16}
+    assert torch.bfloat16 in {x.dtype for x in state(tuned(net, make("full"), trained="bf16")).values()}
 
 
 def test_a_forecast_that_is_off_is_seen(monkeypatch):

@@ -49,7 +49,7 @@ def write(board: Path) -> list[Path]:
         "main": draw.main_effects(main),
         "interactions": draw.interactions(main),
         "residuals": draw.residuals(main),
-        "probe": draw.probe(grid.probe, main),
+        "probe": draw.probe(grid.probe, _probed(grid, found)),
     }
     files = {PAGE: page(grid, found, scores, [name for name, fig in drawn.items() if fig]).encode()}
     for name, fig in drawn.items():
@@ -78,11 +78,17 @@ def page(grid: Grid, found: list[Answer], scores: dict[str, Answer], figures: li
     parts += [
         "## Against the published map, and why\n",
         words.against_paper(found) + "\n",
-        words.why(grid, main) + "\n",
+        words.why(grid, _probed(grid, found)) + "\n",
     ]
     parts += _figure("probe", figures)
     parts += _sheets(grid, found, scores, figures)
     return "\n".join(parts)
+
+
+def _probed(grid: Grid, found: list[Answer]) -> Answer:
+    """The answer for tasks of the kind that was probed, else that for all."""
+    kinds = grid.frame.loc[grid.frame["task"] == grid.probe.get("task"), "kind"].unique()
+    return next((a for a in found if a.kind in kinds), found[0])
 
 
 def _sheets(grid: Grid, found: list[Answer], scores: dict[str, Answer], figures: list[str]) -> list[str]:

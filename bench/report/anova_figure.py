@@ -270,7 +270,7 @@ def probe(table: Mapping[str, Any], a: Answer) -> Figure | None:
             right.plot([x], [y], "o", ms=5, color=colour)
         right.set_title("does the move tell the score?", fontsize=8.5)
         right.set_xlabel("predicted noise moves by, %")
-        right.set_ylabel(f"mean {a.column}")
+        right.set_ylabel(f"mean {a.column}" + (f" ({a.kind}s)" if a.kind != "all" else ""))
         right.margins(x=0.2, y=0.12)
         right.grid()
         settle(fig)

@@ -165,8 +165,8 @@ def why(grid: Grid, a: Answer) -> str:
         f"identifier. Measured here on {table['pictures']} noised pictures of the plain class ({task}, seed "
         f"{table['seed']}), after tuning each pair: from {number(100 * moves[order[-1]], 1)} % "
         f"({ARROW.join(order[-1])}) to {number(100 * moves[order[0]], 1)} % ({ARROW.join(order[0])}); the frozen base "
-        f"moves by {number(100 * table['untuned'], 1)} %. Over {len(both)} pairs the move and the mean {a.column} have "
-        f"ρ = {number(float(found.statistic), 2)} ({p_text(float(found.pvalue))})."
+        f"moves by {number(100 * table['untuned'], 1)} %. Over {len(both)} pairs the move and the mean {a.column} "
+        f"({KINDS[a.kind]}) have ρ = {number(float(found.statistic), 2)} ({p_text(float(found.pvalue))})."
     ]
     still = table["frozen"]
     ranked = sorted(still, key=lambda p: -still[p])

@@ -162,5 +162,7 @@ def _publish(folder: Path) -> None:
     write_bytes(path, json.dumps(table, indent=1, ensure_ascii=False).encode() + b"\n")
     told = ", ".join(f"{key}={value}" for key, value in table["hyper"].items())
     print(path)
-    say(f"adapter is adapter[{told}]; adapter[paper] is the published one. Records name all settings, so none loses its")
+    say(
+        f"adapter is adapter[{told}]; adapter[paper] is the published one. Records name all settings, so none loses its"
+    )
     say("meaning; where this differs from what it was, boards that list `adapter` have its cells to run again")

@@ -92,7 +92,12 @@ def client(litmus_home, tmp_path, monkeypatch):
 
     def start(*words: str) -> subprocess.Popen[str]:
         command = [sys.executable, str(file), str(sources.MANIFEST), "fetch", *words]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        # A suite that a shell started in the background is deaf to SIGINT, and so would its children be.
+        had = signal.signal(signal.SIGINT, signal.SIG_DFL)
+        try:
+            return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        finally:
+            signal.signal(signal.SIGINT, had)
 
     return start
 

@@ -67,32 +67,30 @@ def cost(
         raise LitmusError("no CUDA device is here: leave --device out to measure on the CPU")
     setting = Setting(batch=batch, resolution=resolution, dtype=dtype or "fp32")
     found: list[race.Result] = []
-    kinds_of_weights: dict[str, None] = {}
+    about = _about(chosen) | {"batch": batch, "reference": reference, "resolution": resolution}
+    about |= {"blocks": blocks, "calls": calls}
+    folder = Path(write.replace("{card}", race_tables.slug(about["device"]))) if write else None
+    paths: list[Path] = []
+    weighed: dict[str, None] = {}
     dtypes: dict[str, None] = {}
     for name in split(base):
         say(f"racing on {name}")
         place = race.ground(name, weights, setting, torch.device(chosen), dtype)
-        kinds_of_weights[place.weights] = None
+        weighed[place.weights] = None
         dtypes[place.dtype] = None
+        about |= {"dtype": " and ".join(dtypes), "weights": " and ".join(weighed)}
         for one in race.race(place, split(methods) or race.METHODS, reference, blocks, calls):
             found.append(one)
             if one.note:
                 say(f"{one.method} on {one.base}: {one.note}")
-    about = _about(chosen) | {
-        "batch": batch,
-        "dtype": " and ".join(dtypes),
-        "weights": " and ".join(kinds_of_weights),
-        "reference": reference,
-    }
-    about |= {"resolution": resolution, "blocks": blocks, "calls": calls}
+            if folder:  # a race takes minutes: what is stopped keeps what it has
+                paths = race_tables.write(folder, found, about)
     if form == "json":
         print(race_tables.as_json(found, about))
     else:
         print_table(*race_tables.table(found, many=len(split(base)) > 1))
-    if write:
-        folder = Path(write.replace("{card}", race_tables.slug(about["device"])))
-        for path in race_tables.write(folder, found, about):
-            say(str(path))
+    for path in paths:
+        say(str(path))
 
 
 def _about(device: str) -> dict:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -14,6 +13,7 @@ from typing import Any
 
 from bench.cost.race import Result
 from bench.cost.speed import Ratio
+from bench.files import whole
 from bench.params import markdown
 
 RATIOS = (
@@ -109,11 +109,9 @@ def page(found: Sequence[Result], about: Mapping[str, Any]) -> str:
 
 
 def write(folder: Path, found: Sequence[Result], about: Mapping[str, Any]) -> list[Path]:
-    """cost.md, cost.csv and cost.json, each by atomic rename."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """cost.md, cost.csv and cost.json, each whole or not at all."""
     texts = {"cost.md": page(found, about), "cost.csv": as_csv(found), "cost.json": as_json(found, about) + "\n"}
     for name, text in texts.items():
-        part = folder / f".{name}.{os.getpid()}.part"
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, folder / name)
+        with whole(folder / name) as part:
+            part.write_text(text, encoding="utf-8")
     return [folder / name for name in texts]

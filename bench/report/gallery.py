@@ -47,11 +47,11 @@ def write(board: Path, page: Path, methods: Sequence[str]) -> str:
         cells = [cell for task in tasks for cell in _scores(found.get(task))]
         kept = [r for t in tasks for r in records if t in found and r.key == found[t]["key"]]
         strip = _strip(kept, board / "runs")
-        shown = ""
+        file = pictures / f"{name}.jpg"
         if strip is not None:
-            file = pictures / f"{name}.jpg"
             _save(strip, file)
-            shown = f"![{name}]({pictures.name}/{file.name})"
+        # Grids stay on the machine that drew them: elsewhere the strip that is there already is kept.
+        shown = f"![{name}]({pictures.name}/{file.name})" if found and file.is_file() else ""
         lines.append(
             [
                 NAMES.get(name, f"[{name}](#{name})"),

@@ -44,3 +44,11 @@ def test_pictures_of_methods_that_are_gone_go_too(few, lay, tmp_path):
 def test_a_board_without_pictures_has_its_scores(few, lay, tmp_path):
     text = gallery.write(lay(few, pictures=False), tmp_path / "methods.md", ["lora"])
     assert rows(text)["[lora](#lora)"][-1] == "no picture |"
+
+
+def test_where_no_run_was_drawn_the_pictures_that_are_there_stay(few, lay, tmp_path):
+    gallery.write(lay(few), tmp_path / "methods.md", ["lora"])
+    before = (tmp_path / "methods" / "lora.jpg").read_bytes()
+    text = gallery.write(lay(few, pictures=False), tmp_path / "methods.md", ["lora"])
+    assert "![lora](methods/lora.jpg)" in text
+    assert (tmp_path / "methods" / "lora.jpg").read_bytes() == before

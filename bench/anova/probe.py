@@ -16,10 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from bench import tasks
+from bench.attach import attach
 from bench.bases import Base, load_base
 from bench.block import class_pictures
 from bench.config import LitmusError, Sample, Train
-from bench.method import attached, make
+from bench.method import make
 from bench.record import Record, read, write_bytes
 from bench.rng import rng
 from bench.sampler import Sampling
@@ -96,10 +97,8 @@ def tuned(base: Base, task: tasks.Task, record: Record, questions: Questions) ->
     """The move after training exactly as `record`'s run was; None where that diverges."""
     run = record.run
     train = run.train or Train()
-    other = base.fork()
-    other.net.trigger = base.trigger(task.identifier)
     method = make(run.method, **run.hyper)
-    attached(method, other.net, rng("init", run.seed))
+    other = attach(base, method, task, run.seed, train.batch)
     budget: dict[str, Any] = {"lr": run.lr or 0.0, "steps": train.steps, "batch": train.batch, "seed": run.seed}
     budget |= {"objective": run.objective, "clip": train.clip, "weight_decay": train.weight_decay}
     try:

@@ -104,18 +104,14 @@ def restore(base: Base, kept: dict[str, Tensor], facts: Facts, file: object) -> 
     import torch
 
     from bench.method import load_state, make, source_digest
+    from bench.trainable import widening
 
     method = make(facts.method, **facts.hyper)
     if source_digest(type(method)) != facts.source:
         raise LitmusError(f"{file}: the file of the method {facts.method} has changed since it was trained")
     if method.side != "denoiser":
         base = base.with_text()
-    try:
-        tuned = _attached(base, method, facts, wide=False)
-    except RuntimeError as error:  # as in bench.attach: some starts exist in float32 alone
-        if "BFloat16" not in str(error):
-            raise
-        tuned = _attached(base, method, facts, wide=True)
+    tuned = widening(lambda wide: _attached(base, method, facts, wide))
     own = {key: x for key, x in kept.items() if not key.startswith(MOVED)}
     try:
         load_state(tuned.net, own)
@@ -136,19 +132,15 @@ def restore(base: Base, kept: dict[str, Tensor], facts: Facts, file: object) -> 
 
 def _attached(base: Base, method: Method, facts: Facts, wide: bool) -> Base:
     """A copy of the base with the method attached, what is trained in float32."""
-    from bench.method import attached, floating
+    from bench.method import floating
     from bench.rng import rng
+    from bench.trainable import trainable
 
     tuned, dtype = base.fork(), floating(base.net.denoiser).dtype
     if wide:
         tuned.net.float()
     tuned.net.trigger = base.trigger(facts.trigger)
-    attached(method, tuned.net, rng("init", facts.seed))
-    for p in tuned.net.parameters():
-        if p.requires_grad:
-            p.data = p.data.float()
-        elif wide and p.is_floating_point():
-            p.data = p.data.to(dtype)
+    trainable(method, tuned.net, rng("init", facts.seed), dtype, wide=wide)
     return tuned
 
 

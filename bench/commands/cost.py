@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.commands.shared import print_table, say
+from bench.commands.shared import counting, print_table, say
 from bench.config import LitmusError, nearest
 
 FORMATS = ("table", "json")
@@ -55,6 +55,7 @@ def cost(
     from bench.cost import race, race_tables
     from bench.fit.forecast import Setting
     from bench.params import split
+    from bench.provenance import now
 
     form = "json" if json_ else form
     if form not in FORMATS:
@@ -73,18 +74,21 @@ def cost(
     paths: list[Path] = []
     weighed: dict[str, None] = {}
     dtypes: dict[str, None] = {}
-    for name in split(base):
-        say(f"racing on {name}")
-        place = race.ground(name, weights, setting, torch.device(chosen), dtype)
-        weighed[place.weights] = None
-        dtypes[place.dtype] = None
-        about |= {"dtype": " and ".join(dtypes), "weights": " and ".join(weighed)}
-        for one in race.race(place, split(methods) or race.METHODS, reference, blocks, calls):
-            found.append(one)
-            if one.note:
-                say(f"{one.method} on {one.base}: {one.note}")
-            if folder:  # a race takes minutes: what is stopped keeps what it has
-                paths = race_tables.write(folder, found, about)
+    bases, runners = split(base), split(methods) or race.METHODS
+    each = race.runners(runners, reference)
+    with counting([name for name in bases for _ in range(each)], "racing") as counted:
+        for name in bases:
+            place = race.ground(name, weights, setting, torch.device(chosen), dtype)
+            weighed[place.weights] = None
+            dtypes[place.dtype] = None
+            about |= {"dtype": " and ".join(dtypes), "weights": " and ".join(weighed)}
+            for one in race.race(place, runners, reference, blocks, calls, before=lambda _, name=name: counted(name)):
+                found.append(one)
+                if one.note:
+                    say(f"{one.method} on {one.base}: {one.note}")
+                if folder:  # a race takes minutes: what is stopped keeps what it has
+                    paths = race_tables.write(folder, found, about | {"finished": now()})
+    about |= {"finished": now()}
     if form == "json":
         print(race_tables.as_json(found, about))
     else:

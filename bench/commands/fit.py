@@ -95,7 +95,9 @@ def _check(folder: Path | None, device: str, bases: list[str], methods: list[str
         raise LitmusError(nearest(device, ("cpu", "cuda"), "device"))
     if device == "cuda" and not torch.cuda.is_available():
         raise LitmusError("no CUDA device is here: leave --device out to measure on the CPU")
-    found = list(check.checks([base_name(b) for b in bases], methods, device=device))
+    names = [base_name(b) for b in bases]
+    with counting(check.planned(names, methods), "checking", "step") as counted:
+        found = list(check.checks(names, methods, device=device, before=counted))
     header, body = check.table(found)
     print_table(header, body)
     print(check.worst(found))

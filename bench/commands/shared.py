@@ -30,10 +30,11 @@ def say(line: str) -> None:
 
 
 @contextmanager
-def counting(bases: Sequence[str]) -> Iterator[Callable[[str], None]]:
-    """A function to be called before each of the counts, which are of `bases` in this order: says where they stand.
+def counting(bases: Sequence[str], doing: str = "counting", what: str = "method") -> Iterator[Callable[[str], None]]:
+    """A function to be called before each piece of work, which are on `bases` in this order: says where they stand.
 
-    On standard error; in a terminal a bar with the time that is left, elsewhere a line for each base.
+    On standard error; in a terminal a bar with the time that is left, elsewhere a line for each base: "counting 3
+    methods on sd15", with `doing` and the singular `what`.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -44,7 +45,7 @@ def counting(bases: Sequence[str]) -> Iterator[Callable[[str], None]]:
 
         def line(base: str) -> None:
             if base not in said:
-                say(f"counting {each[base]} method{'s' * (each[base] > 1)} on {base}")
+                say(f"{doing} {each[base]} {what}{'s' * (each[base] > 1)} on {base}")
             said.add(base)
 
         yield line
@@ -57,7 +58,7 @@ def counting(bases: Sequence[str]) -> Iterator[Callable[[str], None]]:
 
         def move(base: str) -> None:
             nonlocal begun
-            bar.update(task, completed=begun, description=f"counting on {base}")
+            bar.update(task, completed=begun, description=f"{doing} on {base}")
             begun += 1
 
         yield move

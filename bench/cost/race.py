@@ -152,10 +152,15 @@ def race(
     blocks: int = 8,
     calls: int = 2,
     warmup: int = WARMUP,
+    before: Callable[[str], None] = lambda base: None,
 ) -> Iterator[Result]:
-    """A result per method (a spec; the registry's for "all"), the reference first; `blocks` of `calls` calls each."""
-    (other,) = chosen([reference])
-    for method in [other, *(m for m in chosen(methods) if m != other)]:
+    """A result per method (a spec; the registry's for "all"), the reference first; `blocks` of `calls` calls each.
+
+    `before` is called with the place's name before each.
+    """
+    other, runners = _runners(methods, reference)
+    for method in runners:
+        before(place.name)
         try:
             yield _one(place, method, other, blocks, calls, warmup)
         except LitmusError as error:
@@ -166,6 +171,16 @@ def race(
             yield Result(place.name, spec_of(method), note=f"does not train in {place.dtype} on this device: {error}")
         if place.example.x.is_cuda:
             torch.cuda.empty_cache()
+
+
+def runners(methods: Sequence[str], reference: str) -> int:
+    """How many results `race` gives on each place."""
+    return len(_runners(methods, reference)[1])
+
+
+def _runners(methods: Sequence[str], reference: str) -> tuple[Method, list[Method]]:
+    (other,) = chosen([reference])
+    return other, [other, *(m for m in chosen(methods) if m != other)]
 
 
 def _one(place: Ground, method: Method, reference: Method, blocks: int, calls: int, warmup: int) -> Result:

@@ -71,10 +71,12 @@ def checks(
     size: int = 2,
     side: int = SIDE,
     ways: Sequence[bool] = (False, True),
+    before: Callable[[str], None] = lambda base: None,
 ) -> Iterator[Check]:
     """Forecast and measure each method on each small base; what has no place is left out.
 
-    `size` is the batch, `side` that of its latents, `ways` says without and with checkpointing.
+    `size` is the batch, `side` that of its latents, `ways` says without and with checkpointing. `before` is called with
+    the base's name before each, those that are left out included: `planned` has the names.
     """
     made = chosen(methods or METHODS)
     for base in bases or SMALL:
@@ -82,6 +84,7 @@ def checks(
             real = small(base).to(device=device, dtype=DTYPES[dtype])
             for method in made:
                 for way in ways:
+                    before(base)
                     try:
                         yield _check(base, real, method, size, side, way)
                     except LitmusError:
@@ -89,6 +92,12 @@ def checks(
                     except RuntimeError as error:  # a CPU's norms take no float32 bias beside a bfloat16 weight
                         if "scalar type" not in str(error):
                             raise
+
+
+def planned(bases: Sequence[str] = (), methods: Sequence[str] = ()) -> list[str]:
+    """The base of each check that `checks` makes by itself, in its order."""
+    each = 4 * len(chosen(methods or METHODS))  # two dtypes, two ways
+    return [base for base in bases or SMALL for _ in range(each)]
 
 
 def _check(base: str, real: Network, method: Method, size: int, side: int, way: bool) -> Check:

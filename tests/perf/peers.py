@@ -79,6 +79,15 @@ def groups(side: str, names: list[str]) -> list[list[str]]:
     return [[name] for name in names] if side == "theirs" else [names[:1], names][: len(names)]
 
 
+def copies(pictures: int, batch: int) -> int:
+    """How often each picture lies in the script's folder, so that none of its batches is short.
+
+    Its loader ends each pass over the folder with what is left: of 5 pictures in batches of 4 every other step would
+    train on one picture, and be no step of ours.
+    """
+    return math.lcm(pictures, batch) // pictures
+
+
 def _options(words: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--script", type=Path, required=True, help="diffusers' train_dreambooth_lora.py")
@@ -184,7 +193,7 @@ def _theirs(options: argparse.Namespace) -> None:
     task = load(options.names)
     pictures = options.out / "pictures"
     pictures.mkdir()
-    for i, picture in enumerate(task.train):
+    for i, picture in enumerate(task.train * copies(len(task.train), options.batch)):
         (pictures / f"{i}{picture.file.suffix}").write_bytes(picture.file.read_bytes())
     said = {
         "pretrained_model_name_or_path": FOLDER,

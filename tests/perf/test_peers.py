@@ -57,3 +57,10 @@ def test_a_suite_is_all_their_processes_and_our_last(peers):
 
 def test_what_times_leave_out_is_said(peers):
     assert "no side draws or scores a picture, and ours writes no record" in peers.__doc__
+
+
+def test_every_batch_of_theirs_is_whole(peers):
+    for pictures, batch in ((5, 4), (4, 4), (6, 4), (5, 1), (3, 8)):
+        times = peers.copies(pictures, batch)
+        assert (pictures * times) % batch == 0
+        assert times <= batch

@@ -15,6 +15,7 @@ from bench.bases.architectures import ARCHITECTURES
 from bench.config import LitmusError
 from bench.cost.step import Step
 from bench.files import whole
+from bench.fit.figure import figure
 from bench.fit.forecast import GIB, NOT, WITH, Row, Setting
 from bench.params import markdown, refusals
 
@@ -201,28 +202,3 @@ def _precision(setting: Setting) -> str:
     if not setting.mixed:
         return setting.dtype
     return "a base in bf16 under autocast with trained tensors in fp32 (the pocket base itself in fp32)"
-
-
-def figure(found: Sequence[Row], setting: Setting) -> bytes:
-    """Peak memory against the share that is trained, a panel per base, as SVG."""
-    from matplotlib.figure import Figure
-
-    bases = list(dict.fromkeys(row.base for row in found if row.plain or row.checkpointed))
-    columns = min(3, len(bases))
-    lines = -(-len(bases) // columns)
-    page = Figure(figsize=(4 * columns, 3 * lines), layout="constrained")
-    for i, base in enumerate(bases):
-        ax = page.add_subplot(lines, columns, i + 1)
-        for step, mark, label in (("plain", "o", "plain"), ("checkpointed", "x", "with checkpointing")):
-            points = [(100 * (r.share or 0), s.peak / GIB) for r in found if r.base == base and (s := getattr(r, step))]
-            if points:
-                ax.scatter(*zip(*points, strict=True), s=14, marker=mark, label=label)
-        ax.set_xscale("log")
-        ax.set_ylim(bottom=0)
-        ax.set_title(ARCHITECTURES[base].title, fontsize=10)
-        ax.set_xlabel("trained share of the denoiser, %", fontsize=8)
-        ax.set_ylabel("peak memory, GiB", fontsize=8)
-        ax.legend(fontsize=7)
-    out = io.BytesIO()
-    page.savefig(out, format="svg", metadata={"Date": None})
-    return out.getvalue()

@@ -17,6 +17,7 @@ from bench.commands.shared import counting
 from bench.config import LitmusError
 from bench.cost.memory import module_tensors
 from bench.cost.step import Step, size
+from bench.fit.figure import figure, lightest_first
 from bench.fit.forecast import FITS, NOT, WITH, Row, Setting, base_name, chosen, gigabytes, row, rows, verdict
 from bench.fit.tables import amount, keep, kept, refusals, table, wide, write, written
 from bench.method import METHODS, Method, make
@@ -221,6 +222,25 @@ def test_tables(counted):
 
 def test_amounts():
     assert [amount(n) for n in (None, 512, 6_377_472, 2_830_133_016)] == ["–", "512 B", "6.08 MiB", "2.64 GiB"]
+
+
+def test_the_picture_has_the_lightest_method_first_and_every_mark(counted):
+    step = counted[1][0].plain
+    sizes = {
+        ("sd15", "a"): 4,
+        ("sd15", "b"): 2,
+        ("sdxl", "a"): 32,
+        ("sdxl", "b"): 8,
+        ("sdxl", "c"): 4,
+        ("pocket", "a"): 1,
+    }
+    found = [Row(base, method, plain=replace(step, peak=n * GIB)) for (base, method), n in sizes.items()]
+    found[2] = replace(found[2], checkpointed=replace(step, peak=6 * GIB))
+    assert lightest_first({(row.base, row.method): row for row in found[:5]}) == ["c", "b", "a"]
+    drawn = figure(found, Setting())
+    assert drawn == figure(found, Setting()) != figure(found, Setting(vram=64))
+    assert drawn.count(b'id="axes_') == 2, "the pocket base has no panel beside others"
+    assert figure([counted[1][0]], Setting()).count(b'id="axes_') == 1
 
 
 def test_a_folder_is_taken_up_again(tmp_path, counted, monkeypatch):

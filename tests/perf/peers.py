@@ -4,11 +4,12 @@ The script is not part of this repository: fetch it from huggingface/diffusers (
 that is installed, and give its path. It needs accelerate, which Litmus installs.
 
     python tests/perf/peers.py --script train_dreambooth_lora.py
-    python tests/perf/peers.py --script train_dreambooth_lora.py --pairs 5 --tasks 4 --steps 120 --threads 1
+    python tests/perf/peers.py --script train_dreambooth_lora.py --pairs 5 --tasks 4 --threads 2 --workers 2
 
 Each pair trains `--tasks` subjects on both sides, one side after the other and in turn first, in processes of their own
-with the same number of threads. Theirs is one process for each subject, as the script is made; ours is one process for
-all of them, as `litmus bench` works. What is printed, as theirs / ours:
+on the same number of cores. Theirs is one process for each subject, as the script is made; ours is one process for
+all of them, as `litmus bench` works. With `--workers 2` the subjects of our suite are dealt to two processes side by
+side, each with its share of the threads, as `litmus bench` does by itself. What is printed, as theirs / ours:
 
     step        median time between two optimiser steps, clocked on both sides by the same hook on torch's optimisers
     one         from the start of a process to the adapter on the disk, one subject
@@ -44,7 +45,7 @@ def main() -> None:
         return
     names = _tasks(options.tasks)
     print(f"{len(names)} subjects: {', '.join(names)}; {options.steps} steps of {options.batch}, rank {options.rank}, "
-          f"{options.threads} threads, {options.pairs} pairs")  # fmt: skip
+          f"{options.threads} threads, {options.workers} workers, {options.pairs} pairs")  # fmt: skip
     ratios: dict[str, list[float]] = {"step": [], "one": [], "suite": []}
     for i in range(options.pairs):
         sides = ("theirs", "ours") if i % 2 == 0 else ("ours", "theirs")
@@ -65,18 +66,21 @@ def summary(ratios: dict[str, list[float]]) -> list[str]:
     return lines
 
 
-def times(side: str, seconds: list[float], steps: list[float]) -> dict[str, float]:
-    """{"step", "one", "suite"} in seconds, from those of a side's processes and of all its steps.
+def times(seconds: list[float], steps: list[float], side: str) -> dict[str, float]:
+    """{"step", "one", "suite"} in seconds, from those of a side's rounds (see `rounds`) and of all its steps.
 
-    Theirs has a process for each subject; ours one for the first alone, for `one`, and one for all.
+    Theirs has a round for each subject; ours one for the first alone, for `one`, and one for all.
     """
     whole = sum(seconds) if side == "theirs" else seconds[-1]
     return {"step": statistics.median(steps), "one": seconds[0], "suite": whole}
 
 
-def groups(side: str, names: list[str]) -> list[list[str]]:
-    """The subjects of each process of a side."""
-    return [[name] for name in names] if side == "theirs" else [names[:1], names][: len(names)]
+def rounds(side: str, names: list[str], workers: int = 1) -> list[list[list[str]]]:
+    """What a side does one after the other: each a list of processes side by side, by the subjects that they train."""
+    if side == "theirs":
+        return [[[name]] for name in names]
+    dealt = [names[i::workers] for i in range(min(workers, len(names)))]
+    return [[names[:1]], dealt][: len(names)]
 
 
 def copies(pictures: int, batch: int) -> int:
@@ -98,6 +102,7 @@ def _options(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rank", type=int, default=4)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=1, help="processes of our suite, which share the threads")
     parser.add_argument("--side", choices=("theirs", "ours"), help=argparse.SUPPRESS)  # a process of a measurement
     parser.add_argument("--names", default="", help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
@@ -106,8 +111,11 @@ def _options(words: list[str] | None = None) -> argparse.Namespace:
         parser.error(
             f"no file {options.script}: fetch examples/dreambooth/train_dreambooth_lora.py of huggingface/diffusers"
         )
-    if min(options.pairs, options.tasks, options.steps - 1, options.batch, options.rank, options.threads) < 1:
-        parser.error("pairs, tasks, batch, rank and threads are at least 1, steps at least 2")
+    counts = (options.pairs, options.tasks, options.batch, options.rank, options.threads, options.workers)
+    if min(*counts, options.steps - 1) < 1:
+        parser.error("pairs, tasks, batch, rank, threads and workers are at least 1, steps at least 2")
+    if options.threads % options.workers:
+        parser.error(f"{options.threads} threads cannot be shared equally by {options.workers} workers")
     return options
 
 
@@ -124,35 +132,42 @@ def _said(what: str, found: dict[str, dict[str, float]], ratio: float) -> str:
 
 
 def _measure(side: str, names: list[str], options: argparse.Namespace, folder: Path) -> dict[str, float]:
-    """{"step", "one", "suite"} in seconds."""
+    """{"step", "one", "suite"} in seconds. Steps are of the processes that have all the threads to themselves."""
     seconds, steps = [], []
-    for i, group in enumerate(groups(side, names)):
-        out = folder / f"{side}-{i}"
-        out.mkdir()
+    for i, groups in enumerate(rounds(side, names, options.workers)):
+        outs = [folder / f"{side}-{i}-{j}" for j in range(len(groups))]
         start = time.perf_counter()
-        _process(side, group, options, out)
+        begun = [_begin(side, *one, options, options.threads // len(groups)) for one in zip(groups, outs, strict=True)]
+        for process, group, out in zip(begun, groups, outs, strict=True):
+            _end(process, side, group, out)
         seconds.append(time.perf_counter() - start)
-        steps += json.loads((out / "steps.json").read_text())
-    return times(side, seconds, steps)
+        steps += json.loads((outs[0] / "steps.json").read_text()) if len(groups) == 1 else []
+    return times(seconds, steps, side)
 
 
-def _process(side: str, names: list[str], options: argparse.Namespace, out: Path) -> None:
-    shared = ("script", "steps", "batch", "rank", "lr", "threads")
-    words = [f"--{key}={getattr(options, key)}" for key in shared]
-    threads = {key: str(options.threads) for key in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+def _begin(
+    side: str, names: list[str], out: Path, options: argparse.Namespace, threads: int
+) -> subprocess.Popen[bytes]:
+    out.mkdir()
+    shared = ("script", "steps", "batch", "rank", "lr")
+    words = [f"--{key}={getattr(options, key)}" for key in shared] + [f"--threads={threads}"]
     environment = {
         **os.environ,
-        **threads,
+        **{key: str(threads) for key in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")},
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
     }
-    done = subprocess.run(
-        [sys.executable, __file__, *words, f"--side={side}", f"--names={','.join(names)}", f"--out={out}"],
-        capture_output=True,
-        text=True,
-        env=environment,
-    )
-    if done.returncode or not (out / "steps.json").is_file():
-        last = "\n".join((done.stderr or done.stdout).strip().splitlines()[-15:])
+    with open(out / "said.txt", "wb") as said:
+        return subprocess.Popen(
+            [sys.executable, __file__, *words, f"--side={side}", f"--names={','.join(names)}", f"--out={out}"],
+            stdout=said,
+            stderr=said,
+            env=environment,
+        )
+
+
+def _end(process: subprocess.Popen[bytes], side: str, names: list[str], out: Path) -> None:
+    if process.wait() or not (out / "steps.json").is_file():
+        last = "\n".join((out / "said.txt").read_text(errors="replace").strip().splitlines()[-15:])
         sys.exit(f"{side} failed on {', '.join(names)}:\n{last}")
 
 

@@ -33,6 +33,7 @@ def test_a_wrong_option_is_one_line(peers, script, tmp_path, capsys):
         ([f"--script={tmp_path / 'none.py'}"], "fetch examples/dreambooth/train_dreambooth_lora.py"),
         ([f"--script={script}", "--steps=1"], "steps at least 2"),
         ([f"--script={script}", "--pairs=0"], "are at least 1"),
+        ([f"--script={script}", "--threads=2", "--workers=3"], "cannot be shared equally"),
         ([f"--script={script}", "--side=mine"], "invalid choice"),
     ):
         with pytest.raises(SystemExit):
@@ -45,14 +46,15 @@ def test_ratios_are_summed_up_by_their_geometric_mean(peers):
     assert lines[1:] == ["  step   4.00 (2.00 to 8.00)", "  suite  3.00 (3.00 to 3.00)"]
 
 
-def test_a_suite_is_all_their_processes_and_our_last(peers):
+def test_a_suite_is_all_their_rounds_and_our_last(peers):
     names = ["a", "b", "c"]
-    assert peers.groups("theirs", names) == [["a"], ["b"], ["c"]]
-    assert peers.groups("ours", names) == [["a"], names]
-    assert peers.groups("ours", ["a"]) == [["a"]]
-    assert peers.times("theirs", [5.0, 6.0, 7.0], [1.0, 9.0, 2.0]) == {"step": 2.0, "one": 5.0, "suite": 18.0}
-    assert peers.times("ours", [5.0, 8.0], [1.0, 2.0]) == {"step": 1.5, "one": 5.0, "suite": 8.0}
-    assert peers.times("ours", [5.0], [1.0])["suite"] == 5.0
+    assert peers.rounds("theirs", names) == [[["a"]], [["b"]], [["c"]]]
+    assert peers.rounds("ours", names) == [[["a"]], [names]]
+    assert peers.rounds("ours", names, workers=2) == [[["a"]], [["a", "c"], ["b"]]]
+    assert peers.rounds("ours", ["a"], workers=2) == [[["a"]]]
+    assert peers.times([5.0, 6.0, 7.0], [1.0, 9.0, 2.0], "theirs") == {"step": 2.0, "one": 5.0, "suite": 18.0}
+    assert peers.times([5.0, 8.0], [1.0, 2.0], "ours") == {"step": 1.5, "one": 5.0, "suite": 8.0}
+    assert peers.times([5.0], [1.0], "ours")["suite"] == 5.0
 
 
 def test_what_times_leave_out_is_said(peers):

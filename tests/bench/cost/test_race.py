@@ -113,7 +113,7 @@ def test_a_folder_is_raced_on_as_it_is_trained(tiny_base, name, methods):
     """Bases without a tokenizer, with pooled text vectors, in bf16 under autocast."""
     from bench.__main__ import app
 
-    args = ["cost", "--base", str(tiny_base(name)), "--methods", methods, "--batch", "1", "--json"]
+    args = ["cost", "--base", f"{tiny_base(name)}?resolution=64", "--methods", methods, "--batch", "1", "--json"]
     done = CliRunner().invoke(app, [*args, "--blocks", "2", "--calls", "1"])
     assert done.exception is None, done.output
     found = json.loads(done.stdout)

@@ -87,6 +87,14 @@ def done(request, tiny_base, write_task, tmp_path_factory):
             for key, run in self.todo.items():
                 write(worker._execute(running.execute, key, run, self.folder, lambda *_: None), self.folder)
 
+    measure, measured = running.method_costs, {}
+
+    def once(base, method, *rest):
+        """Costs take half of a tiny run: one method's stand for all. Those of every kind are in tests/bench/cost."""
+        if not measured:
+            measured.update(measure(base, method, *rest))
+        return measured
+
     home, family = tmp_path_factory.mktemp(request.param), FAMILIES[request.param]
     task = write_task(home / "pictures")
     toml = task / "task.toml"
@@ -95,6 +103,7 @@ def done(request, tiny_base, write_task, tmp_path_factory):
         patch.setattr(board, "ask", catalogue.look_up)
         patch.setattr(board, "Launcher", Here)
         patch.setattr(shared, "CALLS", 2)  # timings that nobody reads
+        patch.setattr(running, "method_costs", once)
         patch.setenv("LITMUS_HOME", str(home))
         for name in ("LITMUS_SAVE", "LITMUS_DEVICE", "HF_HUB_OFFLINE"):  # the commands set them for good
             patch.setenv(name, "")

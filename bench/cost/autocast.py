@@ -125,7 +125,7 @@ def _registered() -> tuple[torch.library.Library, ...]:
     return library, rest
 
 
-_OURS = torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastPrivateUse1)
+_OURS = torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastPrivateUse1)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _kernel(name: str, op: Any, *args: Any, **kwargs: Any) -> Any:

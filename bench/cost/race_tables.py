@@ -98,8 +98,8 @@ def page(found: Sequence[Result], about: Mapping[str, Any]) -> str:
         f"Times are multiples of {about['reference']}'s, taken call by call in turns with it: mean and 95 % interval "
         f"over {about['blocks']} paired blocks of {about['calls']} calls. The row of {about['reference']} itself races "
         "two copies of it. Rows were taken one after the other, so that steps/s of two rows also differ by what the "
-        "machine did meanwhile: compare the ratios. Unmerged and merged are a denoiser call as a multiple of the frozen "
-        "base's.",
+        "machine did meanwhile: compare the ratios. Unmerged and merged are a denoiser call as a multiple of the "
+        "frozen base's.",
         "",
     ]
     for base in dict.fromkeys(one.base for one in found):

@@ -83,5 +83,6 @@ def training_batch(base: Base, batch: int) -> Example:
     text = base.encode_text([""])
     states = text.states if isinstance(text, Context) else text
     like = torch.empty(0, device=base.device)
-    found = Example.random((batch, *base.latent_shape), *states.shape[1:], like, states.dtype)
+    _, tokens, wide = states.shape
+    found = Example.random((batch, *base.latent_shape), tokens, wide, like, states.dtype)
     return replace(found, context=text[[0] * batch]) if isinstance(text, Context) else found

@@ -168,7 +168,7 @@ def _place(name: object) -> tuple[int, float]:
     """Positions in the order of the block's data, numbers by size, all else as it comes."""
     if isinstance(name, int | float):
         return 0, name
-    return (1, list(NAMES).index(name)) if name in NAMES else (2, 0)
+    return (1, list(NAMES).index(name)) if isinstance(name, str) and name in NAMES else (2, 0)
 
 
 def _ticks(ax: Axes, names: Sequence[object]) -> None:

@@ -190,6 +190,8 @@ def page(found: Sequence[Row], setting: Setting) -> str:
         markdown(*wide(found)),
         "",
     ]
+    if any(row.plain or row.checkpointed for row in found):
+        lines += ["![methods down, the lightest first, bases across; peak memory of a step](fit.svg)", ""]
     for base in dict.fromkeys(row.base for row in found):
         here = [row for row in found if row.base == base]
         lines += [f"## {ARCHITECTURES[base].title}", "", markdown(*table(here, setting, many=False)), ""]

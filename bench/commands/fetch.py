@@ -57,7 +57,10 @@ def dreambooth(
 
 @fetch.command()
 def styles(
-    listed: Annotated[Path, typer.Option("--list", help="a list of pictures (docs/tasks.md shows one)")],
+    listed: Annotated[
+        Path | None,
+        typer.Option("--list", help="a list of pictures (docs/tasks.md shows one)  [default: four paintings]"),
+    ] = None,
     pin: Annotated[
         bool, typer.Option("--pin", help="write the checksums that the list lacks, from what comes")
     ] = False,
@@ -65,10 +68,12 @@ def styles(
 ) -> None:
     """Fetch the pictures of a list as style tasks: each by its address, each held to its checksum.
 
-    Examples: `litmus fetch styles --list prints.toml` · `litmus fetch styles --list prints.toml --pin`
+    Examples: `litmus fetch styles` · `litmus fetch styles --list prints.toml` ·
+    `litmus fetch styles --list prints.toml --pin`
     """
     from bench.fetch import sources
 
+    listed = listed or sources.PAINTINGS
     if pin:
         say(f"wrote {_pin(listed)} checksums into {listed}: look at the pictures before you trust them")
     bundle, target = sources.styles(listed)

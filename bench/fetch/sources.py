@@ -21,6 +21,7 @@ from bench.tasks.folder import ENDINGS
 from bench.tasks.task import SPLITS, Prompt, without
 
 MANIFEST = Path(copy.__file__).parent / "sources" / "dreambooth.json"
+PAINTINGS = MANIFEST.with_name("paintings.toml")  # the list that travels along
 TEXTS = ("prompts_and_classes.txt", "references_and_licenses.txt", "LICENSE.md", "README.md")
 
 

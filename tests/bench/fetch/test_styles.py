@@ -189,3 +189,31 @@ def test_waiting_is_as_long_as_a_server_asks():
         None,
         None,
     ]
+
+
+def test_the_list_that_travels_along_is_whole():
+    listed = sources.read_list(sources.PAINTINGS)
+    assert {style.name: style.split for style in listed.style} == {
+        "starry-night": "test", "scream": "test", "minotaur": "tuning", "hat": "tuning",
+    }  # fmt: skip
+    for style in listed.style:
+        (picture,) = style.picture
+        assert picture.licence == "public domain"
+        assert picture.bytes
+        assert int(picture.year) < 1929
+        assert int(picture.author[-5:-1]) <= 1954, "the author died seventy years ago"
+        assert "/07c4b8299f8fbdafec0c514fc820ff1d7ff62e46/" in picture.url, "a fixed commit"
+        assert "in sks style" in picture.caption
+    bundle, target = sources.styles(sources.PAINTINGS)
+    assert target == datasets() / "paintings"
+    assert len(bundle.items) == 4
+    assert all(len(item.sha256) == 64 for item in bundle.items)
+
+
+def test_it_is_what_is_fetched_without_a_word(monkeypatch):
+    asked = []
+    monkeypatch.setattr("bench.commands.fetch._get", lambda bundle, target: asked.append((bundle.name, target.name)))
+    done = run("styles")
+    assert done.exit_code == 0, done.output
+    assert asked == [("paintings", "paintings")]
+    assert "paintings/hat" in done.output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -82,13 +83,13 @@ def cost(
             weighed[place.weights] = None
             dtypes[place.dtype] = None
             about |= {"dtype": " and ".join(dtypes), "weights": " and ".join(weighed)}
-            for one in race.race(place, runners, reference, blocks, calls, before=lambda _, name=name: counted(name)):
+            for one in race.race(place, runners, reference, blocks, calls, before=partial(counted, name)):
                 found.append(one)
+                about["finished"] = now()
                 if one.note:
                     say(f"{one.method} on {one.base}: {one.note}")
                 if folder:  # a race takes minutes: what is stopped keeps what it has
-                    paths = race_tables.write(folder, found, about | {"finished": now()})
-    about |= {"finished": now()}
+                    paths = race_tables.write(folder, found, about)
     if form == "json":
         print(race_tables.as_json(found, about))
     else:

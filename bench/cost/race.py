@@ -152,15 +152,15 @@ def race(
     blocks: int = 8,
     calls: int = 2,
     warmup: int = WARMUP,
-    before: Callable[[str], None] = lambda base: None,
+    before: Callable[[], object] = lambda: None,
 ) -> Iterator[Result]:
     """A result per method (a spec; the registry's for "all"), the reference first; `blocks` of `calls` calls each.
 
-    `before` is called with the place's name before each.
+    `before` is called before each.
     """
     other, runners = _runners(methods, reference)
     for method in runners:
-        before(place.name)
+        before()
         try:
             yield _one(place, method, other, blocks, calls, warmup)
         except LitmusError as error:

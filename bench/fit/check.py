@@ -29,6 +29,8 @@ from bench.params import spec_of
 
 METHODS = ("full", "lora", "bias", "adapter", "svdiff")
 SIDE = 32  # latents
+PRECISIONS = ("fp32", "bf16")
+WAYS = (False, True)  # without and with checkpointing
 Autocast = Callable[[], AbstractContextManager[Any]]
 
 
@@ -66,11 +68,11 @@ class Check:
 def checks(
     bases: Sequence[str] = (),
     methods: Sequence[str] = (),
-    dtypes: Sequence[str] = ("fp32", "bf16"),
+    dtypes: Sequence[str] = PRECISIONS,
     device: str = "cpu",
     size: int = 2,
     side: int = SIDE,
-    ways: Sequence[bool] = (False, True),
+    ways: Sequence[bool] = WAYS,
     before: Callable[[str], None] = lambda base: None,
 ) -> Iterator[Check]:
     """Forecast and measure each method on each small base; what has no place is left out.
@@ -96,7 +98,7 @@ def checks(
 
 def planned(bases: Sequence[str] = (), methods: Sequence[str] = ()) -> list[str]:
     """The base of each check that `checks` makes by itself, in its order."""
-    each = 4 * len(chosen(methods or METHODS))  # two dtypes, two ways
+    each = len(PRECISIONS) * len(WAYS) * len(chosen(methods or METHODS))
     return [base for base in bases or SMALL for _ in range(each)]
 
 

@@ -160,9 +160,14 @@ def write(folder: Path, found: Sequence[Row], setting: Setting) -> list[Path]:
         "fit.csv": (_csv(found) + "\n").encode(),
         "fit.md": page(found, setting).encode(),
     }
-    if any(row.scalars for row in found):
+    if _drawn(found):
         files["fit.svg"] = figure(found, setting)
     return [keep(folder, found, setting), *(save(folder / name, content) for name, content in files.items())]
+
+
+def _drawn(found: Sequence[Row]) -> bool:
+    """Whether there is a step to draw: a method may have its scalars and no number for its step."""
+    return any(row.plain or row.checkpointed for row in found)
 
 
 def save(file: Path, content: bytes) -> Path:
@@ -190,7 +195,7 @@ def page(found: Sequence[Row], setting: Setting) -> str:
         markdown(*wide(found)),
         "",
     ]
-    if any(row.plain or row.checkpointed for row in found):
+    if _drawn(found):
         lines += ["![methods down, the lightest first, bases across; peak memory of a step](fit.svg)", ""]
     for base in dict.fromkeys(row.base for row in found):
         here = [row for row in found if row.base == base]

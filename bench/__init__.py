@@ -8,14 +8,15 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from bench.version import VERSION as __version__
+from bench.core.version import VERSION as __version__
 
 if TYPE_CHECKING:
     from bench.checks.contract import check_method
-    from bench.config import LitmusError, Protocol, load_protocol
+    from bench.core.errors import LitmusError
     from bench.method import Method, Network, register
-    from bench.record import Record
-    from bench.record import read_board as load_records
+    from bench.protocol.models import Protocol, load_protocol
+    from bench.records.record import Record
+    from bench.records.record import read_board as load_records
 
 __litmus__ = True  # bench.__main__ looks for it: other projects have a package called bench too
 
@@ -33,14 +34,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "LitmusError": "bench.config",
+    "LitmusError": "bench.protocol.models",
     "Method": "bench.method",
     "Network": "bench.method",
-    "Protocol": "bench.config",
-    "Record": "bench.record",
+    "Protocol": "bench.protocol.models",
+    "Record": "bench.records.record",
     "check_method": "bench.checks.contract",
-    "load_protocol": "bench.config",
-    "load_records": "bench.record:read_board",
+    "load_protocol": "bench.protocol.models",
+    "load_records": "bench.records.record:read_board",
     "register": "bench.method",
 }
 

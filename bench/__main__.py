@@ -13,7 +13,7 @@ def _guard() -> None:
     """Say so when another package called `bench` lies in this one's place."""
     here = Path(__file__).resolve().parent
     found = Path(bench.__file__ or "nowhere").resolve().parent
-    if found != here or not (here / "record.py").is_file() or not hasattr(bench, "__litmus__"):
+    if found != here or not (here / "records" / "record.py").is_file() or not hasattr(bench, "__litmus__"):
         sys.exit(
             f"error: another package called 'bench' ({found}) is mixed up with Litmus ({here}): "
             "install peft-litmus in an environment of its own"
@@ -27,8 +27,8 @@ import typer  # noqa: E402  the guard speaks first
 from bench import commands  # noqa: E402
 from bench.commands import anova, bases  # noqa: E402
 from bench.commands.shared import board_folder, board_names, method_names, print_table, say  # noqa: E402
-from bench.config import LitmusError  # noqa: E402
-from bench.world.cli import pocket, world  # noqa: E402
+from bench.commands.world import pocket, world  # noqa: E402
+from bench.core.errors import LitmusError  # noqa: E402
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -48,7 +48,7 @@ app.add_typer(pocket, name="pocket")
 
 
 def _protocol_names() -> list[str]:
-    from bench.config import protocol_names
+    from bench.protocol.models import protocol_names
 
     return protocol_names()
 
@@ -96,18 +96,18 @@ def _top(
 
 def _ruled(name: str, base: str | None) -> Any:
     """The protocol called `name`, on `base` where one is given: then under a name of its own."""
-    from bench import oneoff
-    from bench.config import load_protocol
+    from bench.protocol.models import load_protocol
+    from bench.runner import single
 
     rules = load_protocol(name)
     if base is not None:
-        rules = oneoff.on(rules, base)
+        rules = single.on(rules, base)
     bases.surroundings(rules.base, None, False)
     return rules
 
 
 def _planned(protocol: Any, folder: Path | None, workers: int | None, retry: bool) -> Any:
-    from bench import board
+    from bench.runner import board
 
     if protocol.anova:
         raise LitmusError(f"{protocol.name} is a study: litmus anova {protocol.name} plans and runs it")
@@ -146,7 +146,7 @@ def bench_(
     Examples: `litmus bench smoke` · `litmus bench quick -j 4` · `litmus bench my.toml --results /data/mine` ·
     `litmus bench real --base models/sdxl`
     """
-    from bench import board
+    from bench.runner import board
 
     planned = _planned(_ruled(protocol, base), results, workers, retry_failed)
     records = board.run(planned, say)
@@ -184,8 +184,8 @@ def plan(
 
     Example: `litmus plan quick --every`
     """
-    from bench import board
-    from bench.progress import cell
+    from bench.runner import board
+    from bench.runner.progress import cell
 
     planned = _planned(_ruled(protocol, base), results, None, False)
     if every:
@@ -251,14 +251,14 @@ def run(
 
     `litmus run --base owner/name --task folder:rex --identifier sks --class-word dog -m lora --checkpointing`
     """
-    from bench import board, oneoff
-    from bench.config import results
+    from bench.core.paths import results
+    from bench.runner import board, single
 
     bases.surroundings(base, device, offline)
     folder = out or results() / "mine"
-    protocol = oneoff.protocol(
+    protocol = single.protocol(
         name=folder.name,
-        tasks=[oneoff.task_name(one, identifier, class_word, kind) for one in task],
+        tasks=[single.task_name(one, identifier, class_word, kind) for one in task],
         methods=method,
         seeds=seeds,
         lr=lr,
@@ -284,11 +284,9 @@ def run(
     )
     planned = _planned(protocol, folder, workers, retry_failed)
     if save:
-        from bench.interop import saved
-
-        planned = saved.asked(planned)
+        planned = board.saving(planned)
     records = board.run(planned, say)
-    print_table(*oneoff.scores(records))
+    print_table(*single.scores(records))
     say(f"sample pictures and records: {folder / 'runs'}   tables and page: litmus report {folder}")
     _finish(board.failures(records))
 
@@ -307,7 +305,7 @@ def sweep(
 
     Example: `litmus sweep tuning`
     """
-    from bench import board
+    from bench.runner import board
 
     rules = _ruled(protocol, base)
     if rules.sweep is None:
@@ -345,7 +343,7 @@ commands.add_to(app)
 
 def main() -> None:
     """The `litmus` command: a LitmusError is one line and exit code 2."""
-    from bench.record import no_space
+    from bench.core.files import no_space
 
     try:
         app(prog_name="litmus")

@@ -2,7 +2,7 @@
 
 A side stands at a layer, gets the layer's output y and returns what is handed on instead; it may also hear the input x
 of another layer, such as the first of the sub-layer whose last one it stands at. So an adapter in series and one in
-parallel need no block's forward, and work in every denoiser whose layers have roles in bench.sites.
+parallel need no block's forward, and work in every denoiser whose layers have roles in bench.network.sites.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.method import LitmusError, Network
-from bench.sites import sites
+from bench.network.sites import sites
 
 
 class Side(nn.Module):

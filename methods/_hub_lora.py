@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bench.method import LitmusError, Network, register
-from bench.sites import sites
+from bench.network.sites import sites
 from methods._peft import ADAPTER, LINEAR, LINEAR_CONV, Shape, Tuner, divisor, drawn_from, shape_of, wrap, wrapped
 
 

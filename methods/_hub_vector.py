@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from bench.method import Network, register
-from bench.sites import sites
+from bench.network.sites import sites
 from methods._peft import Shape, Tuner, drawn_from, shape_of, wrap
 
 

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from bench.method import LitmusError, Method, Network
-from bench.sites import sites
+from bench.network.sites import sites
 
 Shape = tuple[int, int]  # of a layer's weight: out, in
 LINEAR = ("Linear",)
@@ -30,7 +30,7 @@ ADAPTER = "default"  # peft's own name for the one adapter of a network
 
 @dataclass(frozen=True)
 class Tuner(Method):
-    """A tuner of peft on each layer at `targets`, a role of bench.sites."""
+    """A tuner of peft on each layer at `targets`, a role of bench.network.sites."""
 
     lr = 1e-3
     config: ClassVar[str] = ""  # the name of peft's configuration class

@@ -22,12 +22,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.method import LitmusError, Method, Network
-from bench.sites import sites
+from bench.network.sites import sites
 
 
 @dataclass(frozen=True)
 class Reparam(Method):
-    """The family. `targets` is a role of bench.sites; every module that plays it must be a Linear or a Conv2d."""
+    """The family. `targets` is a role of bench.network.sites; every module that plays it must be a Linear or a Conv2d."""
 
     targets: str = "attn"
 

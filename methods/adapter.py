@@ -1,7 +1,7 @@
 """Bottleneck adapters between any two positions of a block: h_target += scale * up(activation(down(h_source))).
 
 Xiang, Bao, Li, Su, Zhu, "A Closer Look at Parameter-Efficient Tuning in Diffusion Models", arXiv:2303.18181, section 3;
-the code behind it is https://github.com/Xiang-cd/unet-finetune at e87962c. Positions and legal pairs: bench.sites.
+the code behind it is https://github.com/Xiang-cd/unet-finetune at e87962c. Positions, legal pairs: bench.network.sites.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.method import LitmusError, Method, Network, floating, register
-from bench.sites import PAIRS, POSITIONS, bridge, features, ways
+from bench.network.sites import PAIRS, POSITIONS, bridge, features, ways
 
 # The published best form, `adapter[paper]`.
 PAPER: dict[str, Any] = {

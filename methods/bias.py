@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from bench.method import Method, Network, register
-from bench.sites import sites
+from bench.network.sites import sites
 
 
 @register

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from bench.method import Method, Network, register
-from bench.sites import sites
+from bench.network.sites import sites
 from methods._tokens import fold_rows, free_rows, rows_size
 
 

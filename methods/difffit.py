@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.method import LitmusError, Method, Network, register
-from bench.sites import sites
+from bench.network.sites import sites
 
 SUBLAYERS = "attn.to_out+ff.down"  # the last layer of each sub-layer: its output is what the residual sum takes
 PROJECTIONS = "attn.to_q+attn.to_k+attn.to_v+attn.to_out"

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from bench.method import LitmusError, Method, Network, refuse_quantised, register
-from bench.sites import sites
+from bench.network.sites import sites
 
 
 @register
@@ -22,7 +22,7 @@ class LoRA(Method):
     """Add a product of rank `rank` to each weight at `targets`.
 
     alpha    scales the product by alpha / rank; none means alpha = rank, a factor of 1
-    targets  role of bench.sites; Linear and Conv2d layers
+    targets  role of bench.network.sites; Linear and Conv2d layers
     """
 
     name = "lora"

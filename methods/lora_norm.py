@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from bench.method import LitmusError, Network, register
-from bench.sites import sites
+from bench.network.sites import sites
 from methods.lora import LoRA
 
 

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.method import LitmusError, Method, Network, register
-from bench.sites import sites
+from bench.network.sites import sites
 from methods._bypass import Bottleneck, Parallel, Side, bottleneck_size, stand, sublayers
 
 STD = 0.02  # of the prefix at the start

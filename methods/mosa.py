@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.method import LitmusError, Method, Network, register
-from bench.sites import sites
+from bench.network.sites import sites
 from methods._reparam import draws, thetas, uniform, wide, wrap
 
 SHARES = ("down", "up", "neither")

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from bench.method import Method, Network, register
-from bench.sites import sites
+from bench.network.sites import sites
 
 
 @register

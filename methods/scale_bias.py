@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.method import Method, Network, register
-from bench.sites import sites
+from bench.network.sites import sites
 
 
 @register
@@ -25,7 +25,7 @@ from bench.sites import sites
 class ScaleBias(Method):
     """A scale s (out,) = 1 and a bias b (out,) = 0 on each layer at `targets`.
 
-    targets  role of bench.sites; Linear and Conv2d layers. The paper takes all linear layers of the blocks
+    targets  role of bench.network.sites; Linear and Conv2d layers. The paper takes all linear layers of the blocks
     bias     false leaves the new bias out: then what is left folds into the weights
     norms    also train the affine norms, as the paper does
     """

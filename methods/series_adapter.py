@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 
 from bench.method import LitmusError, Method, Network, register
-from bench.sites import sites
+from bench.network.sites import sites
 from methods._bypass import Bottleneck, Series, bottleneck_size, stand
 
 PLACEMENTS = {"houlsby": "attn.to_out+ff.down", "pfeiffer": "ff.down"}

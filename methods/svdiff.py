@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.method import LitmusError, Network, register
-from bench.sites import sites
+from bench.network.sites import sites
 from methods._reparam import Reparam, svd, thetas, unwrap, wide, wrap
 
 

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.method import LitmusError, Method, Network, register
-from bench.sites import sites
+from bench.network.sites import sites
 from methods._bypass import Side, bare, draw_down, stand, zero
 
 STREAMS = ("attn1.to_out", "attn2.to_out", "ff.down")

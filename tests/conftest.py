@@ -33,6 +33,15 @@ def _registered():
     load_plugins()
 
 
+@pytest.fixture
+def registry():
+    """The methods; what a test registers is forgotten after it."""
+    from bench.method import METHODS
+
+    with METHODS.kept():
+        yield METHODS
+
+
 @pytest.fixture(autouse=True)
 def litmus_home(tmp_path, monkeypatch) -> Path:
     """$LITMUS_HOME for this test: datasets/, results/ and the cache lie in its temporary folder."""

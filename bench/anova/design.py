@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from bench.config import Anova, LitmusError
-from bench.rng import numpy_rng
+from bench.core.errors import LitmusError
+from bench.core.rng import numpy_rng
+from bench.protocol.models import Anova
 
 FORM = ("activation", "scale", "init", "size", "lr")  # a form is a choice of these
 STARTS = 3  # random starts of the exchange

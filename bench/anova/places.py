@@ -1,7 +1,7 @@
 """Which ways an adapter can go in a base, and the widths that give all of them one size; found out in another process.
 
 `ask(base, ...)` starts `python -m bench.anova.places`, so that the runner's parent stays without torch (as
-bench.catalogue). A published architecture (litmus params lists them) is looked at in shapes alone.
+bench.runner.resolve). A published architecture (litmus params lists them) is looked at in shapes alone.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bench import aside
-from bench.config import LitmusError
+from bench.core import subprocess
+from bench.core.errors import LitmusError
 
 PUBLISHED = ("attn2o", "ffni")  # the pair whose count at each width is the size that the others are brought to
 # Widths of the authors' configurations (Xiang-cd/unet-finetune at e87962c); every other pair has 60 there.
@@ -50,7 +50,7 @@ class Places:
 def ask(base: str, inputs: Sequence[str], outputs: Sequence[str], sizes: str, widths: Sequence[int]) -> Places:
     """`find` in a process of its own. LitmusError for an unknown base, position or rule."""
     request = {"base": base, "inputs": inputs, "outputs": outputs, "sizes": sizes, "widths": widths}
-    answer = aside.ask("bench.anova.places", request, f"look at the positions of {base}")
+    answer = subprocess.ask("bench.anova.places", request, f"look at the positions of {base}")
     return Places(base, tuple(Way(**way) for way in answer["ways"]), answer["refused"])
 
 
@@ -70,8 +70,8 @@ def look(
     base: str, net: Any, inputs: Sequence[str], outputs: Sequence[str], sizes: str, widths: Sequence[int]
 ) -> Places:
     """`find` on a network that is loaded already (the meta device will do)."""
-    from bench.config import nearest
-    from bench.sites import PAIRS, POSITIONS, sites
+    from bench.core.errors import nearest
+    from bench.network.sites import PAIRS, POSITIONS, sites
 
     for position in (*inputs, *outputs):
         if position not in POSITIONS:
@@ -105,13 +105,13 @@ def look(
 
 
 def _found(net: Any, kind: str) -> list[Any]:
-    from bench.sites import sites
+    from bench.network.sites import sites
 
     return list(sites(net, kind, optional=True).values())
 
 
 def _way(net: Any, pair: tuple[str, str], size: int, sizes: str) -> Way:
-    """The width of `pair` at the level `size`, by the rule `sizes` (bench.config.Anova)."""
+    """The width of `pair` at the level `size`, by the rule `sizes` (bench.protocol.models.Anova)."""
     from bench.method import fit_budget, make
 
     def adapter(at: tuple[str, str], width: int) -> Any:
@@ -136,4 +136,4 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    aside.answer(_answer)
+    subprocess.answer(_answer)

@@ -16,16 +16,19 @@ import torch
 from torch import Tensor, nn
 
 from bench import tasks
-from bench.attach import attach
-from bench.bases import Base, load_base
-from bench.block import class_pictures
-from bench.config import LitmusError, Sample, Train
+from bench.bases import load_base
+from bench.bases.base import Base
+from bench.core.errors import LitmusError
+from bench.core.files import write_bytes
+from bench.core.rng import rng
+from bench.evaluation.references import class_pictures
+from bench.evaluation.sampler import Sampling
 from bench.method import make
-from bench.record import Record, read, write_bytes
-from bench.rng import rng
-from bench.sampler import Sampling
-from bench.sites import PAIRS, POSITIONS, bridge, sites
-from bench.trainer import Diverged, fit
+from bench.network.sites import PAIRS, POSITIONS, bridge, sites
+from bench.protocol.models import Sample, Train
+from bench.records.record import Record, read
+from bench.training.attach import attach
+from bench.training.loop import Diverged, fit
 
 FILE, DESIGN = "probe.json", "design.json"
 PICTURES = 16  # of the plain class, each at its own noise

@@ -13,15 +13,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import board
 from bench.anova.design import FORM, Cell, aliases, cells, efficiency, forms, grid, replicates, seconds
 from bench.anova.places import Places, ask
-from bench.config import LitmusError, Protocol, Row, results
-from bench.launch import COMMAND
-from bench.order import InOrder
-from bench.plan import Catalogue
-from bench.record import Record, Run, write_bytes
-from bench.spec import label
+from bench.core.errors import LitmusError
+from bench.core.files import write_bytes
+from bench.core.paths import results
+from bench.plugin.spec import label
+from bench.protocol.models import Protocol, Row
+from bench.records.record import Record, Run
+from bench.runner import board
+from bench.runner.launch import COMMAND
+from bench.runner.plan import Catalogue
+from bench.runner.queue import InOrder
 
 DESIGN = "design.json"
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bench.config import LitmusError, nearest
+from bench.core.errors import LitmusError, nearest
 from bench.method import Network
 
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.bases.cache import store, stored
+from bench.core.cache import store, stored
 
 
 def scaled(vae: Any, z: Tensor) -> Tensor:

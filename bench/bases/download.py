@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.bases.families import family_of
-from bench.bases.source import COMMIT, SUFFIXES
-from bench.bases.spec import INDEX, Spec
+from bench.bases.spec import COMMIT, INDEX, SUFFIXES, Spec
 from bench.bases.weights import read_json
-from bench.config import LitmusError
+from bench.core.errors import LitmusError
 
 CARDS = ("README.md", "LICENSE*")
 

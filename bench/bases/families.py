@@ -1,7 +1,7 @@
 """The families of published bases: how each encodes prompts, which noise levels it draws and trains with.
 
 A family is known by its pipeline's class in diffusers, which does the encoding itself. Its denoiser is called by
-bench.denoisers. Titles and defaults that are not in a model's own files are given with their source.
+bench.network.calls. Titles and defaults that are not in a model's own files are given with their source.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.denoisers import Context
-from bench.schedule import Schedule, from_scheduler
+from bench.network.calls import Context
+from bench.network.schedule import Schedule, from_scheduler
 
 
 @dataclass(frozen=True)

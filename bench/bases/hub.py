@@ -7,18 +7,17 @@ pipeline(base, denoiser)      the whole diffusers pipeline again, with a trained
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bench.bases.source import Source, hush, locate
 from bench.bases.spec import Spec, parse
-from bench.config import LitmusError
+from bench.core.errors import LitmusError
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from bench.bases import Base
+    from bench.bases.base import Base
 
 __all__ = ["Source", "Spec", "load", "locate", "parse", "pipeline", "working_device"]
 
@@ -49,7 +48,7 @@ def load(text: str) -> Base:
 
     A quantised network is put on the device at once, since bitsandbytes quantises there.
     """
-    from bench.bases import Base
+    from bench.bases.base import Base
     from bench.bases.texts import Texts
     from bench.method import Network
 
@@ -137,25 +136,6 @@ def _float32() -> Any:
     import torch
 
     return torch.float32
-
-
-def with_text(base: Base) -> Base:
-    """`base` with its text side in the network, for methods that train it.
-
-    LitmusError for families whose text side is more than one CLIP: a Network has one, which it calls itself.
-    """
-    from bench.method import Network
-
-    source = base.source
-    if source is None or base.net.text is not None:
-        return base
-    if source.index.get("text_encoder", ("", ""))[1] != "CLIPTextModel" or len(source.family.encoders) > 1:
-        raise LitmusError(
-            f"methods of the text side need a single CLIP text encoder, which {source.family.title} has not: "
-            "take SD 1.5 or SD 2.1, or a method of the denoiser (litmus methods)"
-        )
-    text = source.component("text_encoder").requires_grad_(False).eval()
-    return replace(base, net=Network(base.net.denoiser, text), tokenizer=source.component("tokenizer"))
 
 
 def pipeline(base: Base, denoiser: nn.Module | None = None, text: nn.Module | None = None, **components: Any) -> Any:

@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.bases import Base
-from bench.config import LitmusError, digest_files
+from bench.bases.base import Base
+from bench.core.errors import LitmusError
+from bench.core.files import digest_files
 
 FOLDER = Path(__file__).parent / "pocket_weights"
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
@@ -55,7 +56,7 @@ def load(folder: Path = FOLDER) -> Base:
     from diffusers.models.attention_processor import AttnProcessor
 
     from bench.method import Network
-    from bench.schedule import from_scheduler
+    from bench.network.schedule import from_scheduler
 
     part: dict[str, Any] = {}
     classes = _classes(folder)

@@ -13,14 +13,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.bases.cache import sha256_file
 from bench.bases.families import FAMILIES, Family, family_of
-from bench.bases.spec import INDEX, Spec, pinned
-from bench.bases.weights import STEMS, broken, check_variant, class_of, listed, read_json, refuse, shapes, variant_of
-from bench.config import LitmusError
-
-COMMIT = re.compile(r"[0-9a-f]{40}")
-SUFFIXES = ("json", "txt", "model", "jinja", "safetensors")  # of what a component is loaded from
+from bench.bases.spec import INDEX, SUFFIXES, Spec, pinned
+from bench.bases.weights import (
+    STEMS,
+    broken,
+    check_variant,
+    class_of,
+    hush,
+    listed,
+    read_json,
+    refuse,
+    shapes,
+    variant_of,
+)
+from bench.core.cache import sha256_file
+from bench.core.errors import LitmusError
 
 
 @dataclass(frozen=True)
@@ -134,16 +142,6 @@ def read_index(folder: Path) -> dict[str, Any]:
     if not isinstance(table.get("_class_name"), str):
         raise LitmusError(f"{file} names no pipeline (_class_name): fetch or save the base again")
     return table
-
-
-def hush() -> None:
-    """Let diffusers and transformers speak of errors only, without progress bars for every component."""
-    import diffusers
-    import transformers
-
-    for logging in (diffusers.utils.logging, transformers.utils.logging):
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
 
 
 def locate(spec: Spec) -> Source:

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-from bench.config import LitmusError, nearest
+from bench.core.errors import LitmusError, nearest
 
 INDEX = "model_index.json"
+COMMIT = re.compile(r"[0-9a-f]{40}")
+SUFFIXES = ("json", "txt", "model", "jinja", "safetensors")  # of what a component is loaded from
 DTYPES = ("bf16", "fp32")
 QUANTISE = ("nf4", "int8")
 OPTIONS = ("resolution", "dtype", "quantise", "tokens", "variant")

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from bench.bases.cache import store, stored
-from bench.denoisers import Context, join
+from bench.core.cache import store, stored
+from bench.network.calls import Context, join
 
 if TYPE_CHECKING:
     from bench.bases.hub import Source

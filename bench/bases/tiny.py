@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.bases.toy import WORDS, drawn, toy_tokenizer
-from bench.config import LitmusError, nearest
+from bench.core.errors import LitmusError, nearest
 
 WIDTH = 16  # of a CLIP's states
 STATES = 32  # of a T5's

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from bench.core.rng import rng, seed_of
 from bench.method import Network
-from bench.rng import rng, seed_of
 
 if TYPE_CHECKING:
-    from bench.bases import Base
+    from bench.bases.base import Base
 
 WIDTH = 16  # of the text states; the denoiser's cross_attention_dim
 LENGTH = 16  # tokens of a prompt, padded
@@ -80,8 +80,8 @@ def toy_base(seed: int = 0) -> Base:
     """
     from diffusers import AutoencoderKL, DDIMScheduler
 
-    from bench.bases import Base
-    from bench.schedule import from_scheduler
+    from bench.bases.base import Base
+    from bench.network.schedule import from_scheduler
 
     tokens = toy_tokenizer()
     # Three blocks halve the picture twice: 32 pixels -> 8 latents a side.

@@ -14,15 +14,25 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.bases.cache import place
-from bench.config import LitmusError, nearest
-from bench.files import whole
+from bench.core.cache import place
+from bench.core.errors import LitmusError, nearest
+from bench.core.files import whole
 
 if TYPE_CHECKING:
     from bench.bases.source import Source
 
 STEMS = {"diffusers": "diffusion_pytorch_model", "transformers": "model"}  # how each calls its weights
 VERSION = 1  # raised whenever `check` looks at more
+
+
+def hush() -> None:
+    """Let diffusers and transformers speak of errors only, without progress bars for every component."""
+    import diffusers
+    import transformers
+
+    for logging in (diffusers.utils.logging, transformers.utils.logging):
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
 
 
 def listed(folder: Path, library: str, variant: str = "") -> list[Path]:
@@ -117,8 +127,6 @@ def check(source: Source) -> None:
     """LitmusError if a component's files are not of its network. Loads no weights; remembered by the base's digest."""
     import diffusers
     import transformers
-
-    from bench.bases.source import hush
 
     hush()
     versions = [diffusers.__version__, transformers.__version__]

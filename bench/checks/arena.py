@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.config import LitmusError
-from bench.denoisers import shapes
+from bench.core.errors import LitmusError
+from bench.core.rng import rng
 from bench.method import Loss, Method, Network, attached
-from bench.rng import rng
+from bench.network.calls import shapes
 
 STEPS = 6  # of AdamW at the method's own rate: enough for a layer behind a zero layer to move
 TOKENS = 16  # of a prompt, or as many as the text side has places for

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from bench.checks.arena import STEPS, Arena, arena, bare, base, fresh, idle, start, train, trained
 from bench.checks.running import copies, gap, packs, same, some, works_checkpointed, works_in_bf16
-from bench.config import LitmusError
+from bench.core.errors import LitmusError
 from bench.method import Method, Network, attached, figures, load_file, load_state, state
 
 

@@ -14,8 +14,8 @@ from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bench.checks.arena import Arena
+from bench.core.rng import rng
 from bench.method import Loss, Network, state
-from bench.rng import rng
 
 SPREAD = 0.02  # how far each seed's tensors lie from the start: far enough to leave a start of zeros
 # Of the largest gradient: what two orders of summation may differ by, in float64 and in float32. The latter is coarse,

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from bench.commands.shared import print_table, say
-from bench.config import LitmusError
+from bench.core.errors import LitmusError
 
 
 def add_to(app: typer.Typer) -> None:
@@ -18,7 +18,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def _protocols() -> list[str]:
-    from bench.config import load_protocol, protocol_names
+    from bench.protocol.models import load_protocol, protocol_names
 
     return [name for name in protocol_names() if load_protocol(name).anova]
 
@@ -67,9 +67,10 @@ def anova(
     `litmus anova anova-small` · `litmus anova --report` · `litmus anova --publish` ·
     `litmus anova --base sd35-medium --positions`
     """
-    from bench import board, config
     from bench.anova import study
-    from bench.config import load_protocol, make_protocol
+    from bench.core import paths
+    from bench.protocol.models import load_protocol, make_protocol
+    from bench.runner import board
 
     rules = load_protocol(protocol)
     if rules.anova is None:
@@ -86,7 +87,7 @@ def anova(
     if positions:
         _positions(rules.base, rules.anova)
         return
-    folder = results or config.results() / rules.name
+    folder = results or paths.results() / rules.name
     if publish:
         _publish(folder)
         return
@@ -115,7 +116,7 @@ def anova(
 
 def _positions(base: str, factors: object) -> None:
     from bench.anova.places import ask
-    from bench.config import Anova
+    from bench.protocol.models import Anova
 
     assert isinstance(factors, Anova)
     found = ask(base, factors.inputs, factors.outputs, factors.sizes, factors.widths)
@@ -150,7 +151,7 @@ def _publish(folder: Path) -> None:
     """Put the study's winner beside the method, where `adapter` reads its defaults."""
     from importlib.util import find_spec
 
-    from bench.record import write_bytes
+    from bench.core.files import write_bytes
     from bench.report.anova import published
 
     table = published(folder)

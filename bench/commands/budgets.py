@@ -24,13 +24,14 @@ def budgets(
     Examples: `litmus budgets --methods lora,adapter` · `litmus budgets --base sdxl --share 0.1%` ·
     `litmus budgets --write docs/budgets.md`
     """
-    from bench import params, reached
     from bench.bases.architectures import ARCHITECTURES
-    from bench.config import LitmusError, nearest
+    from bench.core.errors import LitmusError, nearest
+    from bench.core.text import share_of, split
+    from bench.listings import budgets as reached
 
     if base not in ARCHITECTURES:
         raise LitmusError(nearest(base, ARCHITECTURES, "base"))
-    found = reached.cells(params.split(methods), base, [params.share_of(one) for one in params.split(share)])
+    found = reached.cells(split(methods), base, [share_of(one) for one in split(share)])
     if write is not None:
         reached.write(write, found, base)
         print(write)

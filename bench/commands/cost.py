@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from bench.commands.shared import counting, print_table, say
-from bench.config import LitmusError, nearest
+from bench.core.errors import LitmusError, nearest
 
 FORMATS = ("table", "json")
 
@@ -53,10 +53,10 @@ def cost(
     """
     import torch
 
+    from bench.core.text import split
     from bench.cost import race, race_tables
-    from bench.fit.forecast import Setting
-    from bench.params import split
-    from bench.provenance import now
+    from bench.cost.forecast import Setting
+    from bench.records.provenance import now
 
     form = "json" if json_ else form
     if form not in FORMATS:
@@ -102,7 +102,7 @@ def _about(device: str) -> dict:
     """The machine as records describe it, with the device's name and torch's threads."""
     import torch
 
-    from bench.provenance import now, provenance
+    from bench.records.provenance import now, provenance
 
     said = provenance(now(), threads=torch.get_num_threads()).model_dump()
     name = torch.cuda.get_device_name() if device == "cuda" else said["machine"]["cpu"]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bench.commands.shared import print_table, say
-from bench.config import LitmusError
+from bench.core.errors import LitmusError
 
 extractors = typer.Typer(
     invoke_without_command=True, help="List the evaluators; show one; hold one against published values."
@@ -67,9 +67,9 @@ def check(name: NAME) -> None:
 
     Example: `litmus extractors check dino-clip`
     """
-    from bench.extractors import EXTRACTORS, acceptance, load_extractors
+    from bench.extractors import OWN, acceptance, load_extractors
 
-    if name in EXTRACTORS:
+    if name in OWN:
         raise LitmusError(f"{name} has no published values: docs/pocket-base.md says how good it is")
     groups, doubts = acceptance.pictures()
     loaded = load_extractors(name)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.commands.shared import say
-from bench.config import LitmusError
+from bench.core.errors import LitmusError
 
 if TYPE_CHECKING:
     from bench.fetch.bundle import Bundle, Tally
@@ -151,7 +151,7 @@ def _shown(name: str) -> Iterator[Callable[[Tally], None]]:
 
 
 def _left(tally: Tally) -> str:
-    from bench.progress import span
+    from bench.core.text import span
 
     left = "" if tally.seconds_left is None else f", about {span(tally.seconds_left)} left"
     return f"{left}; {tally.trouble}, trying again" if tally.trouble else left

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bench.commands.shared import counting, print_table, say
-from bench.config import LitmusError, nearest
+from bench.core.errors import LitmusError, nearest
 
 FORMATS = ("table", "md", "csv", "json")
 
@@ -48,8 +48,9 @@ def fit(
     `litmus fit --base sd15,sdxl --methods lora,lora[rank=64],full --batch 4 --resolution 1024` ·
     `litmus fit --check --write results/fit`
     """
-    from bench.fit import forecast, tables
-    from bench.params import split
+    from bench.core.text import split
+    from bench.cost import forecast
+    from bench.cost import forecast_tables as tables
 
     form = "json" if json_ else form
     if form not in FORMATS:
@@ -86,10 +87,10 @@ def fit(
 def _check(folder: Path | None, device: str, bases: list[str], methods: list[str]) -> None:
     import torch
 
-    from bench.fit import check
-    from bench.fit.forecast import base_name
-    from bench.fit.tables import save, versions
-    from bench.params import markdown
+    from bench.core.text import markdown
+    from bench.cost import forecast_check as check
+    from bench.cost.forecast import base_name
+    from bench.cost.forecast_tables import save, versions
 
     if device not in ("cpu", "cuda"):
         raise LitmusError(nearest(device, ("cpu", "cuda"), "device"))

@@ -9,7 +9,7 @@ import typer
 
 from bench.commands import bases
 from bench.commands.shared import print_table, say
-from bench.config import LitmusError, nearest
+from bench.core.errors import LitmusError, nearest
 
 
 def add_to(app: typer.Typer) -> None:
@@ -164,18 +164,19 @@ def score(
 
     `litmus score --lora results/mine/runs/0123456789abcdef.json --task pocket/subject-mug --seeds 0-2`
     """
-    from bench import oneoff, tasks
-    from bench.config import results
-    from bench.evaluator import Sampling
+    from bench import tasks
+    from bench.core.paths import results
+    from bench.evaluation.score import Sampling
     from bench.extractors import load_extractors
     from bench.interop import scoring
+    from bench.runner import single
 
     base = _base_of(lora, base, device, offline)
-    given = tasks.load(oneoff.task_name(task, identifier, class_word, kind))
+    given = tasks.load(single.task_name(task, identifier, class_word, kind))
     tuned = _loaded(lora, base, any_base)
     folder = out or results() / "scored" / f"{tuned.file.stem}-{given.name.replace('/', '-')}"
     sampling = Sampling(steps, guidance)
-    found = scoring.score(tuned, given, load_extractors(extractors), sampling, oneoff.numbers(seeds), folder, say)
+    found = scoring.score(tuned, given, load_extractors(extractors), sampling, single.numbers(seeds), folder, say)
     print_table(*found.table())
     for note in found.notes:
         say(f"note: {note}")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bench.commands.shared import board_folder, method_names, print_table, say
-from bench.config import LitmusError
+from bench.core.errors import LitmusError
 
 
 def add_to(app: typer.Typer) -> None:
@@ -38,8 +38,8 @@ def methods(
 
     Examples: `litmus methods` · `litmus methods lora` · `litmus methods --write docs/methods.md --board zoo`
     """
-    from bench import zoo
-    from bench.config import nearest
+    from bench.core.errors import nearest
+    from bench.listings import methods as zoo
     from bench.method import METHODS, load_plugins
 
     load_plugins()
@@ -86,12 +86,13 @@ def params(
     Examples: `litmus params` · `litmus params --methods lora,lora[rank=8] --bases sd15,sdxl` ·
     `litmus params --methods lora,adapter --share 0.05%,0.2% --format csv`
     """
-    from bench import params as counts
-    from bench.config import nearest
+    from bench.core.errors import nearest
+    from bench.core.text import share_of, split
+    from bench.listings import params as counts
 
     if form not in counts.FORMATS:
         raise LitmusError(nearest(form, dict.fromkeys(counts.FORMATS), "format"))
-    found = counts.rows(counts.split(methods), counts.split(bases), [counts.share_of(s) for s in counts.split(share)])
+    found = counts.rows(split(methods), split(bases), [share_of(s) for s in split(share)])
     if form == "table":
         print_table(*counts.wide(found))
     else:
@@ -126,7 +127,7 @@ def metrics(name: Annotated[str | None, typer.Argument(help="one metric, with it
 
 def protocols() -> None:
     """List the protocols that come with Litmus."""
-    from bench.config import load_protocol, protocol_names
+    from bench.protocol.models import load_protocol, protocol_names
 
     found = [load_protocol(name) for name in protocol_names()]
     print_table(

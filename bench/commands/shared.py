@@ -76,14 +76,15 @@ def method_names() -> list[str]:
 
 
 def board_names() -> list[str]:
-    from bench.config import results
+    from bench.core.paths import results
 
     return sorted(folder.parent.name for folder in results().glob("*/runs"))
 
 
 def board_folder(board: str) -> Path:
     """The folder of a board by its name, or by its path. LitmusError with the nearest name for any other."""
-    from bench.config import LitmusError, nearest, results
+    from bench.core.errors import LitmusError, nearest
+    from bench.core.paths import results
 
     folder = results() / board if (results() / board / "runs").is_dir() else Path(board)
     if not (folder / "runs").is_dir():

@@ -12,14 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench.core.rng import rng
 from bench.cost.flops import flops
 from bench.cost.memory import module_tensors, peak
 from bench.cost.scalars import bytes_disk, figures
 from bench.cost.speed import interleaved
-from bench.denoisers import Context, Text
 from bench.method import Method, Network, load_state, quantised, state
-from bench.rng import rng
-from bench.trainable import prepared, widening
+from bench.network.calls import Context, Text
+from bench.training.attach import prepared, widening
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def measure(
     checkpointing: bool = False,
     optimiser: Optimiser | None = None,
 ) -> dict[str, int | float | None]:
-    """Costs of `method` on the untouched `net`, by the field names of bench.record.Cost; `net` is copied.
+    """Costs of `method` on the untouched `net`, by the field names of bench.records.record.Cost; `net` is copied.
 
     Trained in float32 whatever the base's dtype, with the forward pass in `autocast`, as the trainer does.
     Everything but the seconds_* and overhead_* is the same on every run. `timed_calls` denoiser calls are timed per

@@ -17,8 +17,10 @@ from typing import Any
 import torch
 
 from bench.bases.architectures import build
-from bench.config import LitmusError, nearest
+from bench.core.errors import LitmusError, nearest
+from bench.core.rng import rng
 from bench.cost.autocast import casting
+from bench.cost.forecast import DTYPES, Setting, bare, base_name, batch, chosen, tokens, tuned
 from bench.cost.hollow import emptied, hollow, matched
 from bench.cost.measure import Example, TrainingStep
 from bench.cost.memory import module_tensors
@@ -26,11 +28,8 @@ from bench.cost.shared import training_batch
 from bench.cost.small import SMALL, SUFFIX, small
 from bench.cost.speed import Ratio, clocked, ratio, spans
 from bench.cost.step import Step, counted, size
-from bench.fit.forecast import DTYPES, Setting, bare, base_name, batch, chosen, tokens, tuned
 from bench.method import Method, Network, floating, load_state, state
-from bench.params import spec_of
-from bench.rng import rng
-from bench.trainable import trainable, widening
+from bench.training.attach import trainable, widening
 
 SIDE = 32  # latents of a small network's picture
 WARMUP = 3
@@ -164,11 +163,11 @@ def race(
         try:
             yield _one(place, method, other, blocks, calls, warmup)
         except LitmusError as error:
-            yield Result(place.name, spec_of(method), note=str(error))
+            yield Result(place.name, method.spec, note=str(error))
         except RuntimeError as error:
             if "scalar type" not in str(error):
                 raise
-            yield Result(place.name, spec_of(method), note=f"does not train in {place.dtype} on this device: {error}")
+            yield Result(place.name, method.spec, note=f"does not train in {place.dtype} on this device: {error}")
         if place.example.x.is_cuda:
             torch.cuda.empty_cache()
 
@@ -203,7 +202,7 @@ def _one(place: Ground, method: Method, reference: Method, blocks: int, calls: i
     seconds = statistics.median(steps["mine"])
     return Result(
         base=place.name,
-        method=spec_of(method),
+        method=method.spec,
         scalars=scalars,
         share=scalars / whole,
         bytes_stored=size(saved),

@@ -11,10 +11,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from bench.core.files import whole
+from bench.core.text import markdown
 from bench.cost.race import Result
 from bench.cost.speed import Ratio
-from bench.files import whole
-from bench.params import markdown
 
 RATIOS = (
     ("step", "step_ratio"),

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from bench.config import results
+from bench.core.files import whole
+from bench.core.paths import results
 from bench.cost.measure import Example, Optimiser, measure
-from bench.denoisers import Context
-from bench.files import whole
 from bench.method import source_digest
+from bench.network.calls import Context
 
 if TYPE_CHECKING:
-    from bench.bases import Base
+    from bench.bases.base import Base
     from bench.method import Method
 
 VERSION = 1  # raised whenever what is kept would come out differently from the same inputs

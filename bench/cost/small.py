@@ -13,7 +13,7 @@ from torch import nn
 
 from bench.bases.architectures import ARCHITECTURES
 from bench.bases.toy import drawn, frozen
-from bench.config import LitmusError, nearest
+from bench.core.errors import LitmusError, nearest
 from bench.method import Network
 
 SUFFIX = "-small"  # of the name by which `litmus cost --base` takes one

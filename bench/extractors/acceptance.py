@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.config import LitmusError, results
-from bench.files import whole
+from bench.core.errors import LitmusError
+from bench.core.files import whole
+from bench.core.paths import results
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bench.extractors import Extractors
+    from bench.extractors.base import Extractors
 
 # Encoder -> (the metric's name in the paper, its value for real pictures).
 PUBLISHED = {"dino:vits16": ("DINO", 0.774), "openclip:ViT-B-32/openai": ("CLIP-I", 0.885)}
@@ -150,9 +151,9 @@ def notes(name: str, digest: str) -> list[str]:
 
     LitmusError for a DreamBooth copy with a missing or altered picture.
     """
-    from bench.extractors import EXTRACTORS, suites
+    from bench.extractors import OWN, suites
 
-    if name in EXTRACTORS or not set(suites.parse(name).roles().values()) & PUBLISHED.keys():
+    if name in OWN or not set(suites.parse(name).roles().values()) & PUBLISHED.keys():
         return []
     if not (had := judged(name, digest)):
         return [f"the evaluator {name} was not held against published values here: litmus extractors check {name}"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.config import LitmusError
+from bench.core.errors import LitmusError
 from bench.extractors.preprocess import CLIP, Preprocess
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.config import LitmusError, nearest
+from bench.core.errors import LitmusError, nearest
 from bench.extractors.preprocess import IMAGENET, Preprocess
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench.config import LitmusError, nearest
-from bench.extractors import Extractors
+from bench.core.errors import LitmusError, nearest
+from bench.extractors.base import Extractors
 from bench.extractors.encoders import Encoder, check_spec, load_encoder
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from queue import SimpleQueue
 
-from bench.config import LitmusError
+from bench.core.errors import LitmusError
 from bench.fetch.http import Refused, Stopped, receive
 
 WORKERS = 4  # files at once: most of a small file's time is the round trip

@@ -12,9 +12,10 @@ from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from bench.config import LitmusError, datasets, nearest
+from bench.core.errors import LitmusError, nearest
+from bench.core.files import whole
+from bench.core.paths import datasets
 from bench.fetch.bundle import Bundle, Item, sha256
-from bench.files import whole
 from bench.tasks import dreambooth as copy
 from bench.tasks import prompts as words
 from bench.tasks.folder import ENDINGS

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from bench.config import LitmusError
+from bench.core.errors import LitmusError
 from bench.interop import facts as about
 from bench.interop import files, foreign, names, peft_files, saved
 from bench.interop.changes import Change, Changes, LowRank, by_difference, of_layers
@@ -19,7 +19,7 @@ from bench.interop.facts import Facts
 from bench.interop.foreign import Parts
 
 if TYPE_CHECKING:
-    from bench.bases import Base
+    from bench.bases.base import Base
     from bench.method import Method, Network
 
 TEXT = ("lora_te", "text_encoder")  # begins the names of a text encoder's layers

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.config import LitmusError
+from bench.core.errors import LitmusError
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bench.config import LitmusError
-from bench.provenance import now, provenance
-from bench.record import finite
-from bench.version import VERSION
+from bench.core.errors import LitmusError
+from bench.core.version import VERSION
+from bench.records.provenance import now, provenance
+from bench.records.record import finite
 
 if TYPE_CHECKING:
-    from bench.bases import Base
-    from bench.record import Record
+    from bench.bases.base import Base
+    from bench.records.record import Record
     from bench.tasks import Task
 
 KEY = "litmus"

@@ -10,9 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.config import LitmusError
-from bench.files import whole
-from bench.record import DiskError, disk_line
+from bench.core.errors import LitmusError
+from bench.core.files import DiskError, disk_line, whole
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.config import LitmusError
+from bench.core.errors import LitmusError
 from bench.interop import names
 from bench.interop.changes import Change, Changes, Hadamard, Kronecker, LowRank
 from bench.method import Network

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from bench.config import LitmusError
+from bench.core.errors import LitmusError
 from bench.method import Network
 
 PIPELINES = {  # class of the denoiser -> pipeline of diffusers whose lora_state_dict reads that family's files

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.config import LitmusError
+from bench.core.errors import LitmusError
 from bench.interop import files
 from bench.interop.changes import Changes, LowRank, of_layers
 from bench.interop.facts import Facts, header

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.config import LitmusError
+from bench.core.errors import LitmusError
+from bench.core.files import write_bytes
 from bench.interop import files
-from bench.record import write_bytes
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from bench.bases import Base
+    from bench.bases.base import Base
     from bench.interop.adapters import Tuned
 
 DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}

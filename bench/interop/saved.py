@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.config import PSEUDO, LitmusError
+from bench.core.errors import LitmusError
 from bench.interop import facts as about
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from bench.bases import Base
-    from bench.board import Board
+    from bench.bases.base import Base
     from bench.interop.facts import Facts
     from bench.method import Method
-    from bench.record import Record
+    from bench.records.record import Record
     from bench.tasks import Task
 
 ASKED = "LITMUS_SAVE"  # reaches worker processes, as a run's description must not say how its files are kept
@@ -32,23 +30,6 @@ PRECISE = 1e-6  # of a weight's largest entry: what a factored change may leave 
 
 def wanted() -> bool:
     return bool(os.environ.get(ASKED))
-
-
-def asked(board: Board) -> Board:
-    """The board with `wanted` set, and with every trained run to do again whose adapter was not kept."""
-    os.environ[ASKED] = "1"
-    lacking = {
-        key: record.run
-        for key, record in board.have.items()
-        if record.ok and record.run.train and record.run.method not in PSEUDO and not _is_there(record, board.folder)
-    }
-    have = {key: record for key, record in board.have.items() if key not in lacking}
-    return replace(board, todo=board.todo | lacking, have=have)
-
-
-def _is_there(record: Record, folder: Path) -> bool:
-    name = record.files.get("adapter")
-    return bool(name) and (folder / "runs" / name).is_file()
 
 
 def tensors(tuned: nn.Module, frozen: nn.Module, method: Method) -> dict[str, Tensor]:
@@ -104,7 +85,7 @@ def restore(base: Base, kept: dict[str, Tensor], facts: Facts, file: object) -> 
     import torch
 
     from bench.method import load_state, make, source_digest
-    from bench.trainable import widening
+    from bench.training.attach import widening
 
     method = make(facts.method, **facts.hyper)
     if source_digest(type(method)) != facts.source:
@@ -132,9 +113,9 @@ def restore(base: Base, kept: dict[str, Tensor], facts: Facts, file: object) -> 
 
 def _attached(base: Base, method: Method, facts: Facts, wide: bool) -> Base:
     """A copy of the base with the method attached, what is trained in float32."""
+    from bench.core.rng import rng
     from bench.method import floating
-    from bench.rng import rng
-    from bench.trainable import trainable
+    from bench.training.attach import trainable
 
     tuned, dtype = base.fork(), floating(base.net.denoiser).dtype
     if wide:
@@ -168,7 +149,7 @@ def base_of(file: Path) -> str:
 
 def _in_record(record: Path, adapter: Path) -> str:
     """The base of the run whose adapter it is; "" where `record` is no record, or another adapter's."""
-    from bench.record import read
+    from bench.records.record import read
 
     with suppress(LitmusError):
         if record.is_file() and (found := read(record)).files.get("adapter") == adapter.name:

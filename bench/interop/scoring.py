@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.config import digest_files
-from bench.record import finite, write_bytes
+from bench.core.files import digest_files, write_bytes
+from bench.records.record import finite
 
 if TYPE_CHECKING:
-    from bench.bases import Base
-    from bench.evaluator import Drawn, Sampling
-    from bench.extractors import Extractors
+    from bench.bases.base import Base
+    from bench.evaluation.score import Drawn, Sampling
+    from bench.extractors.base import Extractors
     from bench.interop.adapters import Tuned
     from bench.tasks import Task
 
@@ -50,7 +50,7 @@ def score(
     say: Callable[[str], None] = lambda line: None,
 ) -> Scored:
     """Draw the task's pictures with the adapter and score them; the numbers and a grid of pictures go to `out`."""
-    from bench.evaluator import draw, grid
+    from bench.evaluation.score import draw, grid
 
     base, frozen = tuned.base, tuned.frozen
     task = task.at(base.resolution)
@@ -79,8 +79,8 @@ def score(
 def _rows(
     tuned: Tuned, frozen: Base, task: Task, seed: int, sampling: Sampling, extractors: Extractors, drawn: Drawn
 ) -> list[tuple[str, dict[str, float]]]:
-    from bench.block import base_pictures, block
-    from bench.evaluator import evaluate, truth
+    from bench.evaluation.references import base_pictures, block
+    from bench.evaluation.score import evaluate, truth
 
     floor = block(frozen, task, seed, sampling, extractors)
     rows = [("base", base_pictures(frozen, task, seed, sampling)), (tuned.file.name, drawn)]
@@ -113,7 +113,7 @@ def _described(
 ) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from bench.provenance import now, provenance
+    from bench.records.provenance import now, provenance
 
     return {
         "file": tuned.file.name,

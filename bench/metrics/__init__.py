@@ -140,7 +140,7 @@ _PART = "attribute_"  # attribute_scene, attribute_colour, ...: one per attribut
 
 def metric(name: str) -> Metric:
     """The metric called `name`, attribute_… included. LitmusError for an unknown one."""
-    from bench.config import LitmusError, nearest
+    from bench.core.errors import LitmusError, nearest
 
     if name in METRICS:
         return METRICS[name]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from bench.core.rng import numpy_rng
 from bench.metrics.diversity import pairwise_distance, vendi
 from bench.metrics.features import Features
 from bench.metrics.kid import kid as _kid
 from bench.metrics.kid import null_band
 from bench.metrics.similarity import mean_cosine, nearest_cosine, paired_cosine
-from bench.rng import numpy_rng
 
 Score = np.ndarray | float | None
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bench.method import Network
-    from bench.schedule import Schedule
+    from bench.network.schedule import Schedule
 
 __all__ = ["NEEDS_CLASSES", "OBJECTIVES", "Batch", "Objective"]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bench.denoisers import Text
+    from bench.network.calls import Text
 
 
 @dataclass(frozen=True)

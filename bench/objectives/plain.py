@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bench.method import Network
+    from bench.network.schedule import Schedule
     from bench.objectives.batch import Batch
-    from bench.schedule import Schedule
 
 
 def plain(net: Network, batch: Batch, schedule: Schedule) -> Tensor:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bench.method import Network
-    from bench.schedule import Schedule
+    from bench.network.schedule import Schedule
 
 WEIGHT = 1.0  # λ of the paper
 
@@ -23,7 +23,7 @@ def prior(net: Network, batch: Batch, schedule: Schedule) -> Tensor:
     """Loss per sample (B,): L_concept + λ L_class, float32. Raises ValueError without class pictures."""
     import torch
 
-    from bench.denoisers import join
+    from bench.network.calls import join
 
     if batch.classes is None:
         raise ValueError("the prior objective needs class pictures in its batch")

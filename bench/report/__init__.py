@@ -56,8 +56,9 @@ def write(board: Path) -> Written:
 
     Each file is written whole or not at all. LitmusError if there is no readable record or a file cannot be written.
     """
-    from bench.record import write_bytes
-    from bench.report import page, style, table
+    from bench.core import style
+    from bench.core.files import write_bytes
+    from bench.report import page, table
     from bench.report.material import drawings, gather, grids
 
     made_of = state(board)

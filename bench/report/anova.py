@@ -7,11 +7,12 @@ import math
 from pathlib import Path
 from typing import Any
 
-from bench.config import LitmusError
-from bench.record import write_bytes
+from bench.core import style
+from bench.core.errors import LitmusError
+from bench.core.files import write_bytes
 from bench.report import anova_figure as draw
 from bench.report import anova_words as words
-from bench.report import sheet, style
+from bench.report import sheet
 from bench.report.value import number
 from bench.study.anova_answer import RULE, Answer, answer, winner
 from bench.study.anova_frame import Grid, read

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bench.report.style import FAINT, INK, OTHERS, SOFT, figure, place_labels, settle, style
+from bench.core.style import FAINT, INK, OTHERS, SOFT, figure, place_labels, settle, style
 from bench.report.value import number
 from bench.study.anova import Effect, Means
 from bench.study.anova_answer import Answer

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from bench.report.style import INK, SOFT, Look, figure, place_labels, readable, reference, settle, spread_apart, style
+from bench.core.style import INK, SOFT, Look, figure, place_labels, readable, reference, settle, spread_apart, style
 from bench.report.table import rank
 from bench.report.value import number, rate, rough, size
 from bench.study import Frame

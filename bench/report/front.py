@@ -7,8 +7,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from bench.core.style import FAINT, INK, SOFT, Box, figure, place_labels, reference, settle, style
 from bench.report.figure import Looks, bar, dot, has_headline, ranked, scale
-from bench.report.style import FAINT, INK, SOFT, Box, figure, place_labels, reference, settle, style
 from bench.report.table import TITLES
 from bench.report.value import rough
 from bench.study.leaderboard import Board, Line

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.record import Record, read_board, write_bytes
+from bench.core.files import write_bytes
+from bench.records.record import Record, read_board
 from bench.report import grid
 from bench.report.sheet import DASH
 from bench.report.table import NAMES

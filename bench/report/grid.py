@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.record import Record
-from bench.report.style import INK, SOFT, figure, style
+from bench.core.style import INK, SOFT, figure, style
+from bench.records.record import Record
 
 if TYPE_CHECKING:
     import numpy as np
     from matplotlib.figure import Figure
 
 COLUMNS = 10  # prompts shown at most, evenly chosen
-SAVED = 6  # columns of a stored sheet (bench.run.COLUMNS)
-GAP = 2  # white pixels between its pictures (bench.sampler.grid)
+SAVED = 6  # columns of a stored sheet (bench.runner.run.COLUMNS)
+GAP = 2  # white pixels between its pictures (bench.evaluation.sampler.grid)
 CELL, SPACE, APART = 0.64, 0.04, 0.12  # inches: a picture, the gap between two, the gap below the references
 
 

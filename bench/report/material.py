@@ -9,11 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.config import UNTRAINED, LitmusError
-from bench.record import Record, read_board
+from bench.core.errors import LitmusError
+from bench.core.style import Look, looks
+from bench.protocol.models import UNTRAINED
+from bench.records.record import Record, read_board
 from bench.report import table
 from bench.report.sheet import Sheet
-from bench.report.style import Look, looks
 from bench.study import Frame
 from bench.study.frame import Tidy, comparable, losses, short, tidy
 from bench.study.leaderboard import Board, Spread, boards, seed_spread

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.rng import numpy_rng
+from bench.core.rng import numpy_rng
 from bench.study import Frame
 from bench.study.stats import LEVEL
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.config import LitmusError
-from bench.record import Record, read_board
+from bench.core.errors import LitmusError
+from bench.records.record import Record, read_board
 from bench.study import Frame
 from bench.study.frame import short, tidy
 from bench.study.leaderboard import scores_in

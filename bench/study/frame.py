@@ -15,9 +15,9 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import parse_qs
 
-from bench.config import UNTRAINED
 from bench.metrics import METRICS
-from bench.record import Record, Run
+from bench.protocol.models import UNTRAINED
+from bench.records.record import Record, Run
 from bench.study import Frame
 
 NORMS = ("concept_norm", "follow_norm", "headline")

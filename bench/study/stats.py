@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bench.rng import numpy_rng
+from bench.core.rng import numpy_rng
 from bench.study import Frame
 
 LEVEL = 0.95

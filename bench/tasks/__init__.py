@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-from bench.config import LitmusError, datasets, nearest
+from bench.core.errors import LitmusError, nearest
+from bench.core.paths import datasets
 from bench.tasks.task import KINDS, SPLITS, Picture, Prompt, Task
 
 __all__ = ["KINDS", "SPLITS", "Picture", "Prompt", "Task", "list_tasks", "load"]

@@ -14,7 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.config import LitmusError, datasets, nearest
+from bench.core.errors import LitmusError, nearest
+from bench.core.paths import datasets
 from bench.tasks import folder
 from bench.tasks.task import Task
 

@@ -15,7 +15,8 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from bench.config import LitmusError, datasets, nearest
+from bench.core.errors import LitmusError, nearest
+from bench.core.paths import datasets
 from bench.tasks import folder
 from bench.tasks import prompts as words
 from bench.tasks.task import Task

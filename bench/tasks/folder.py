@@ -9,7 +9,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from bench.config import LitmusError, nearest
+from bench.core.errors import LitmusError, nearest
 from bench.tasks import prompts as words
 from bench.tasks.task import KINDS, SPLITS, Picture, Prompt, Task, pictures, without
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.config import LitmusError
+from bench.core.errors import LitmusError
 from bench.tasks.task import Prompt, without
 
 LIVE = ("cat", "dog")  # the classes that DreamBooth asks the live prompts of

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.config import LitmusError
+from bench.core.errors import LitmusError
 
 if TYPE_CHECKING:
     from PIL import Image

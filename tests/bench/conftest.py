@@ -65,8 +65,8 @@ def actor(tmp_path) -> tuple[str, ...]:
 @pytest.fixture
 def catalogue():
     """A function: catalogue(protocol) -> facts about everything it names, without looking anything up."""
-    from bench.plan import Catalogue, Competitor, TaskFacts, specs, task_names
-    from bench.spec import parse_spec
+    from bench.plugin.spec import parse_spec
+    from bench.runner.plan import Catalogue, Competitor, TaskFacts, specs, task_names
 
     def make(protocol, truth: bool = True, split: str = "tuning") -> Catalogue:
         competitors = {}
@@ -82,8 +82,8 @@ def catalogue():
 @pytest.fixture
 def make_run():
     """A function: make_run(act, seed=0, task="t") -> a Run whose worker acts so."""
-    from bench.config import Sample, Train
-    from bench.record import Run
+    from bench.protocol.models import Sample, Train
+    from bench.records.record import Run
 
     def make(act: str = "", seed: int = 0, task: str = "t", spec: str = "") -> Run:
         return Run(
@@ -163,10 +163,10 @@ def simulated():
     In every block the base is at 0 and truth at 1, and all follow their prompts, so that headline = what was planted.
     """
     from bench.anova.design import aliases, cells
-    from bench.config import Anova, Sample, Train
-    from bench.plan import key
-    from bench.record import Cost, Machine, Provenance, Record, Run
-    from bench.rng import numpy_rng
+    from bench.core.rng import numpy_rng
+    from bench.protocol.models import Anova, Sample, Train
+    from bench.records.record import Cost, Machine, Provenance, Record, Run
+    from bench.runner.plan import key
     from bench.study.anova_paper import SIMILARITY
 
     def study(effect, noise=0.03, n=8, pairs=tuple(SIMILARITY), seeds=(0, 1), tasks=None, name="sim", **factors):

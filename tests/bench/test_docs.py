@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from bench import method as contract
 from bench.checks import contract as checks
 
 PAGE = Path(__file__).parents[2] / "docs" / "adding-a-method.md"
@@ -20,9 +19,8 @@ TESTS = [block for block in BLOCKS if "@register" not in block]
 
 
 @pytest.fixture(params=METHODS)
-def file(request, tmp_path, monkeypatch):
+def file(request, tmp_path, registry):
     """A method of the page, saved under the name that the page gives it; the registry forgets it afterwards."""
-    monkeypatch.setattr(contract, "METHODS", contract.METHODS | {})
     path = tmp_path / f"{request.param}.py"
     assert f"`{path.name}`:" in TEXT, "the page says how to save it"
     path.write_text(METHODS[request.param], encoding="utf-8")
@@ -56,8 +54,7 @@ def test_the_page_s_method_is_listed(file, monkeypatch):
     assert "arXiv" in row
 
 
-def test_the_page_s_test_runs(tmp_path, monkeypatch):
-    monkeypatch.setattr(contract, "METHODS", contract.METHODS | {})
+def test_the_page_s_test_runs(tmp_path, monkeypatch, registry):
     monkeypatch.setattr(checks, "ALL", (checks.declares_itself, checks.counts_by_formula))
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "norms.py").write_text(METHODS["norms"], encoding="utf-8")
@@ -69,9 +66,8 @@ def test_the_page_s_test_runs(tmp_path, monkeypatch):
         sys.modules.pop("norms", None)
 
 
-def test_the_page_s_failure_is_what_one_sees(tmp_path, monkeypatch):
+def test_the_page_s_failure_is_what_one_sees(tmp_path, monkeypatch, registry):
     """The line that the page quotes for a forgotten bias, word for word."""
-    monkeypatch.setattr(contract, "METHODS", contract.METHODS | {})
     monkeypatch.setattr(checks, "ALL", (checks.counts_by_formula,))
     path = tmp_path / "norms.py"
     path.write_text(METHODS["norms"].replace("2 * len(norm.weight)", "len(norm.weight)"), encoding="utf-8")

@@ -14,86 +14,19 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# A module imports its own layer and those below (docs of the layers: README). The longest prefix wins.
-LAYER = {
-    **dict.fromkeys(
-        [
-            "bench.aside",
-            "bench.bracket",
-            "bench.budget",
-            "bench.config",
-            "bench.denoisers",
-            "bench.files",
-            "bench.forwards",
-            "bench.method",
-            "bench.rng",
-            "bench.sites",
-            "bench.trainable",
-            "bench.version",
-        ],
-        0,
-    ),
-    **dict.fromkeys(["bench.spec"], 0),
-    **dict.fromkeys(
-        [
-            "bench.bases",
-            "bench.checks",
-            "bench.cost",
-            "bench.extractors",
-            "bench.fetch",
-            "bench.fit",
-            "bench.metrics",
-            "bench.objectives",
-            "bench.params",
-            "bench.reached",
-            "bench.schedule",
-            "bench.tasks",
-            "bench.world",
-            "bench.zoo",
-        ],
-        1,
-    ),
-    **dict.fromkeys(
-        ["bench.block", "bench.calibration", "bench.evaluator", "bench.sampler", "bench.trainer", "bench.world.card"], 2
-    ),
-    **dict.fromkeys(["bench.attach"], 2),
-    **dict.fromkeys(
-        [
-            "bench.anova",
-            "bench.board",
-            "bench.catalogue",
-            "bench.interop",
-            "bench.launch",
-            "bench.oneoff",
-            "bench.order",
-            "bench.plan",
-            "bench.progress",
-            "bench.provenance",
-            "bench.record",
-            "bench.run",
-            "bench.worker",
-        ],
-        3,
-    ),
-    **dict.fromkeys(["bench.report", "bench.study"], 4),
-    **dict.fromkeys(
-        [
-            "bench",
-            "bench.__main__",
-            "bench.commands",
-            "bench.world.cli",
-        ],
-        5,
-    ),
-}
-# Narrower than its layer: what these may see of ours at all.
+# The packages in order: an import points to a package above or into its own folder. README draws the same map.
+ORDER = (
+    "core", "plugin", "protocol", "network", "method", "families", "bases", "world", "tasks", "objectives",
+    "extractors", "metrics", "training", "evaluation", "checks", "cost", "listings", "records", "interop", "study",
+    "runner", "anova", "pretraining", "fetch", "report", "commands",
+)  # fmt: skip
+TOP = {"bench", "bench.__main__", "bench.plot", "bench.sites"}  # public names: whoever uses Litmus sees all of it
+# Narrower than its place in the order: what these may see of ours at all.
 ONLY = {
-    "methods": ("bench.config", "bench.method", "bench.rng", "bench.sites", "bench.spec", "methods"),
-    "bench.study": ("bench.config", "bench.metrics", "bench.record", "bench.rng", "bench.study"),
-    "bench.report": ("bench.config", "bench.metrics", "bench.record", "bench.rng", "bench.study", "bench.report"),
+    "methods": ("bench.core", "bench.method", "bench.network", "bench.plugin", "bench.sites", "methods"),
+    "bench.study": ("bench.core", "bench.metrics", "bench.protocol", "bench.records", "bench.study"),
+    "bench.report": ("bench.core", "bench.metrics", "bench.protocol", "bench.records", "bench.study", "bench.report"),
 }
-# A board is planned and printed by the runner, and its sweep is judged by the study: the one arrow that turns round.
-ALLOWED = {("bench.board", "bench.study")}
 HEAVY = {
     "accelerate",
     "diffusers",
@@ -111,8 +44,14 @@ HEAVY_HERE = {"skia": "bench.world", "scipy": "bench.world"}
 FILES = sorted(p for top in ("bench", "methods") for p in (ROOT / top).rglob("*.py"))
 
 
+MODULES: set[str] = set()
+
+
 def module_of(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES |= {module_of(path) for path in FILES}
 
 
 def longest(module: str, prefixes) -> str | None:
@@ -145,32 +84,107 @@ def at_import(tree: ast.Module) -> Iterator[ast.stmt]:
             todo += getattr(node, name, [])
 
 
+def for_types(tree: ast.AST) -> set[ast.AST]:
+    """The nodes that only a type checker reads."""
+    blocks = [node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)]
+    return {inner for block in blocks for inner in ast.walk(block)}
+
+
+def imported(path: Path, typing: bool) -> Iterator[tuple[int, str]]:
+    """(line, module) of every import of ours, inside functions too; a name that is no module counts as its module."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    skipped = set() if typing else for_types(tree)
+    for node in ast.walk(tree):
+        if node in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            found = [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}, line {node.lineno}: a relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            found = [(node.lineno, name if name in MODULES else str(node.module)) for name in names]
+        else:
+            continue
+        yield from ((line, name) for line, name in found if name.split(".")[0] in ("bench", "methods"))
+
+
+def package_of(module: str) -> str:
+    """`core` of bench.core.rng; the module itself where it lies at the top."""
+    parts = module.split(".")
+    return parts[1] if parts[0] == "bench" and len(parts) > 1 and module not in TOP else module
+
+
+def place(module: str) -> int:
+    package = package_of(module)
+    return len(ORDER) if package in TOP else ORDER.index(package)
+
+
 def test_there_is_something_to_look_at():
     assert len(FILES) > 40
 
 
+def test_the_order_names_every_package_and_no_other():
+    there = {path.name for path in (ROOT / "bench").iterdir() if (path / "__init__.py").is_file()}
+    assert there == set(ORDER)
+    assert {module_of(path) for path in (ROOT / "bench").glob("*.py")} <= TOP
+
+
+def test_the_tests_mirror_the_packages():
+    there = {
+        path.name for path in (ROOT / "tests" / "bench").iterdir() if path.is_dir() and list(path.glob("test_*.py"))
+    }
+    assert there <= set(ORDER)
+    tried = {p for p in ORDER if p in there}
+    assert set(ORDER) - tried == set(), "a package without tests of its own"
+
+
 @pytest.mark.parametrize("path", FILES, ids=module_of)
-def test_a_layer_imports_only_layers_below(path):
+def test_an_import_points_up_the_order_or_into_its_own_folder(path):
     module = module_of(path)
     only = ONLY.get(longest(module, ONLY) or "")
-    home = longest(module, LAYER)
     wrong = []
-    for line, name in imports(ast.parse(path.read_text(encoding="utf-8"))):
-        if name.split(".")[0] not in ("bench", "methods"):
-            continue
+    for line, name in imported(path, typing=False):
         if only is not None:
             fine = longest(name, only) is not None
         elif name == "methods" or name.startswith("methods."):
             fine = False  # found through the registry, by nobody else
         else:
-            assert home is not None
-            assert home != "bench" or module == "bench", f"{module} is not in the table of layers"
-            fine = LAYER[longest(name, LAYER) or ""] <= LAYER[home] or any(
-                (module, longest(name, [low])) == (up, low) for up, low in ALLOWED
-            )
+            fine = package_of(name) == package_of(module) or place(name) < place(module) or module in TOP
         if not fine:
             wrong.append(f"line {line}: {module} imports {name}")
     assert not wrong
+
+
+def circles(edges: dict[str, set[str]]) -> list[set[str]]:
+    """Sets of more than one node that reach each other (Tarjan's strongly connected components)."""
+    from scipy.sparse import csr_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    names = sorted(edges.keys() | {b for targets in edges.values() for b in targets})
+    table = csr_matrix([[int(b in edges.get(a, ())) for b in names] for a in names])
+    _, labels = connected_components(table, connection="strong")
+    groups: dict[int, set[str]] = {}
+    for name, label in zip(names, labels, strict=True):
+        groups.setdefault(label, set()).add(name)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def test_a_circle_would_be_found():
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [{"a", "b", "c"}]
+
+
+def test_no_circle_between_files_that_is_not_for_types_alone():
+    edges = {module_of(p): {n for _, n in imported(p, typing=False)} - {module_of(p)} for p in FILES}
+    assert circles(edges) == []
+
+
+def test_no_circle_between_packages_not_even_for_types():
+    edges: dict[str, set[str]] = {}
+    for path in FILES:
+        own = package_of(module_of(path))
+        edges.setdefault(own, set()).update(package_of(name) for _, name in imported(path, typing=True))
+    edges = {name: {other for other in found if other != name} for name, found in edges.items() if name not in TOP}
+    assert circles(edges) == []
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_of)
@@ -195,7 +209,8 @@ def test_a_file_says_what_it_is_and_stays_small(path):
 
 
 @pytest.mark.parametrize(
-    "target", ["bench.__main__", "bench.anova.study", "bench.launch", "bench.board", "bench.report", "bench.study"]
+    "target",
+    ["bench.__main__", "bench.anova.study", "bench.runner.launch", "bench.runner.board", "bench.report", "bench.study"],
 )
 def test_what_plans_and_reports_runs_without_torch(target):
     code = (

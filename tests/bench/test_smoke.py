@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bench.config import load_protocol
-from bench.record import Record, read_board
+from bench.protocol.models import load_protocol
+from bench.records.record import Record, read_board
 
 pytestmark = pytest.mark.slow
 
@@ -60,7 +60,7 @@ def test_a_board_from_nothing_to_tables_again_and_through_accidents(toy_protocol
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
     def workers() -> list[psutil.Process]:
-        return [p for p in psutil.Process(process.pid).children() if "bench.worker" in " ".join(p.cmdline())]
+        return [p for p in psutil.Process(process.pid).children() if "bench.runner.worker" in " ".join(p.cmdline())]
 
     def until(n: int) -> None:
         while process.poll() is None and cells(rough) < n:
@@ -82,7 +82,7 @@ def test_a_board_from_nothing_to_tables_again_and_through_accidents(toy_protocol
 def test_the_smoke_protocol(litmus_home, monkeypatch):
     """The protocol that comes with the package, on the pocket base, from its name to table.md."""
     from bench.bases import base_digest
-    from bench.config import LitmusError
+    from bench.core.errors import LitmusError
 
     monkeypatch.delenv("LITMUS_HOME")
     try:

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from bench.config import Sample, Train
-from bench.plan import key
-from bench.record import Cost, Curve, Machine, Provenance, Record, Run, finite
+from bench.protocol.models import Sample, Train
+from bench.records.record import Cost, Curve, Machine, Provenance, Record, Run, finite
+from bench.runner.plan import key
 
 TASKS = {  # task -> (floor, ceiling, difficulty)
     "pocket/subject-robot-a": (0.115, 0.915, 0.02),

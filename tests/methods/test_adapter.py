@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from bench.bases.toy import toy_network
+from bench.core.rng import rng
 from bench.method import LitmusError, attached, make, state
-from bench.rng import rng
-from bench.sites import PAIRS
+from bench.network.sites import PAIRS
 
 INPUT = torch.randn(1, 4, 8, 8, generator=rng("x")), torch.tensor([3]), torch.randn(1, 4, 16, generator=rng("c"))
 
@@ -121,7 +121,7 @@ def test_what_cannot_be_is_refused_at_once(hyper, line):
 
 
 def test_paper_s_settings_by_name():
-    from bench.catalogue import competitor
+    from bench.runner.resolve import competitor
 
     one = make("adapter", preset="paper")
     assert (one.source, one.target, one.activation, one.scale, one.width, one.init) == (  # type: ignore[attr-defined]

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bench.bases.toy import toy_network
+from bench.core.rng import rng
 from bench.method import LitmusError, attached, make, parse_spec, state
-from bench.rng import rng
 
 X = torch.randn(2, 16, 32, generator=rng("x"))  # into a block: (B, L, C)
 C = torch.randn(2, 4, 16, generator=rng("c"))  # text states

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from bench.bases.toy import toy_network
+from bench.core.rng import rng
 from bench.method import attached, make, state
-from bench.rng import rng
 
 INPUT = torch.randn(1, 4, 8, 8, generator=rng("x")), torch.tensor([3]), torch.randn(1, 4, 16, generator=rng("c"))
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bench.core.rng import rng
 from bench.method import LitmusError, Network, attached, make, parse_spec, state
-from bench.rng import rng
 
 D = 32  # width of every stream
 

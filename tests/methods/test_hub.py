@@ -12,8 +12,8 @@ import torch
 
 from bench.bases.toy import toy_network
 from bench.checks import contract as checks
+from bench.core.rng import rng
 from bench.method import METHODS, LitmusError, attached, make, parse_spec, state
-from bench.rng import rng
 from methods._peft import ADAPTER, divisor, drawn_from, wrapped
 from methods.hub import FAMILIES, UNAVAILABLE
 

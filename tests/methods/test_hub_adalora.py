@@ -11,9 +11,9 @@ import torch
 
 from bench.bases.toy import toy_network
 from bench.checks import contract as checks
+from bench.core.rng import rng
 from bench.method import attached, make, state
-from bench.rng import rng
-from bench.sites import sites
+from bench.network.sites import sites
 from methods._hub_budget import _clusters
 from methods._peft import ADAPTER, wrapped
 

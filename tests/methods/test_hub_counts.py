@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from bench import sites
 from bench.method import LitmusError, Network, fit_budget, make, parse_spec
+from bench.network import sites
 
 NAMES = (
     *("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"),

@@ -10,8 +10,8 @@ import torch
 from bench.bases.architectures import shape
 from bench.bases.toy import toy_network
 from bench.checks import contract as checks
+from bench.core.rng import rng
 from bench.method import LitmusError, attached, make, parse_spec
-from bench.rng import rng
 from methods._peft import ADAPTER, wrapped
 
 

@@ -8,7 +8,7 @@ import torch
 
 from bench.bases.toy import toy_network
 from bench.method import LitmusError, attached, make, state
-from bench.sites import sites
+from bench.network.sites import sites
 
 
 def attach(method, seed=0) -> Any:

@@ -11,8 +11,8 @@ from torch import nn
 
 from bench.bases.toy import toy_network
 from bench.checks.arena import arena, train
+from bench.core.rng import rng
 from bench.method import METHODS, LitmusError, Network, attached, load_plugins, make, parse_spec, state
-from bench.rng import rng
 from methods._growth import Orthogonal
 from methods._reparam import Reparam, flat, svd, thetas, wrap
 

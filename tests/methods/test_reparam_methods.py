@@ -11,9 +11,9 @@ from torch import nn
 
 from bench.bases.toy import toy_network
 from bench.checks.arena import arena, train
+from bench.core.rng import rng
 from bench.method import LitmusError, Network, attached, load_state, make, state
-from bench.rng import rng
-from bench.sites import sites
+from bench.network.sites import sites
 from methods._reparam import flat, thetas, wrap
 
 X, C = torch.randn(2, 4, 8, 8, generator=rng("x")), torch.randn(2, 4, 16, generator=rng("c"))

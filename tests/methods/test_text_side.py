@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from bench.bases.toy import toy_base
+from bench.core.rng import rng
 from bench.method import attached, make, parse_spec, state
-from bench.rng import rng
 
 WITH, WITHOUT = "a photo of a sks dog on the beach", "a photo of a red car in the city"
 SPECS = ["textual_inversion", "cones", "cones[positions=trigger]", "customdiffusion[token=true]"]

@@ -238,11 +238,11 @@ def _ours(options: argparse.Namespace) -> None:
     import torch
 
     from bench.bases import load_base
+    from bench.core.rng import rng
     from bench.interop import files
     from bench.method import attached, make, state
-    from bench.rng import rng
     from bench.tasks import load
-    from bench.trainer import fit
+    from bench.training.loop import fit
 
     torch.set_num_threads(options.threads)
     base, method, clock = load_base("pocket"), make("lora", rank=options.rank), _Clock()

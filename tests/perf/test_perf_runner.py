@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from bench.config import make_protocol
-from bench.order import Pace, Queue
-from bench.plan import Catalogue, Competitor, TaskFacts, expand, key
-from bench.record import Curve, Record, read_board, write
+from bench.protocol.models import make_protocol
+from bench.records.record import Curve, Record, read_board, write
+from bench.runner.plan import Catalogue, Competitor, TaskFacts, expand, key
+from bench.runner.queue import Pace, Queue
 
 pytestmark = pytest.mark.perf
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bench.bases import Base, load_base
-from bench.config import LitmusError
+from bench.bases import load_base
+from bench.bases.base import Base
+from bench.core.errors import LitmusError
+from bench.core.rng import rng
 from bench.method import attached, load_plugins, make
-from bench.rng import rng
 
 pytestmark = pytest.mark.perf
 
@@ -61,7 +62,7 @@ def test_the_bare_loop(benchmark, base, example):
 @pytest.mark.parametrize("name", ["lora", "full"])
 def test_fit(benchmark, base, toy_task, name):
     """The whole of `fit`, tables and caching included: its distance from 20 bare steps is the harness's own cost."""
-    from bench.trainer import fit
+    from bench.training.loop import fit
 
     method, task = make(name), toy_task.at(base.resolution)
 
@@ -75,7 +76,7 @@ def test_fit(benchmark, base, toy_task, name):
 
 @pytest.mark.benchmark(group="pictures, 8 of 20 guided steps")
 def test_sampling(benchmark, base):
-    from bench.sampler import Sampling, sample
+    from bench.evaluation.sampler import Sampling, sample
 
     prompts = ["a robot on the beach", "a red car in the forest"] * 4
     benchmark.pedantic(sample, (base, prompts, Sampling(), "perf", 0), warmup_rounds=1, rounds=5)
@@ -83,10 +84,10 @@ def test_sampling(benchmark, base):
 
 @pytest.mark.benchmark(group="scores of one cell")
 def test_scoring(benchmark, base, toy_task):
-    from bench.block import block
-    from bench.evaluator import draw, evaluate
+    from bench.evaluation.references import block
+    from bench.evaluation.sampler import Sampling
+    from bench.evaluation.score import draw, evaluate
     from bench.extractors import load_extractors
-    from bench.sampler import Sampling
 
     try:
         extractors = load_extractors("pocket")
@@ -102,6 +103,6 @@ def test_scoring(benchmark, base, toy_task):
 def test_rendering_the_world(benchmark):
     import numpy as np
 
-    from bench.world.data import base_sample
+    from bench.pretraining.data import base_sample
 
     benchmark.pedantic(base_sample, (np.random.default_rng(0),), warmup_rounds=20, rounds=300)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from bench.anova.design import aliases, cells, contrasts, efficiency, forms, grid, replicates, seconds
-from bench.config import Anova, LitmusError
+from bench.core.errors import LitmusError
+from bench.protocol.models import Anova
 from bench.study.anova_paper import SIMILARITY
 
 PAIRS = tuple(SIMILARITY)[:9]

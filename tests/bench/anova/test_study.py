@@ -11,9 +11,10 @@ from bench.anova.places import look
 from bench.bases import load_base
 from bench.bases.toy import toy_base, toy_network
 from bench.bases.toy_transformers import toy_transformer
-from bench.config import LitmusError, make_protocol
+from bench.core.errors import LitmusError
 from bench.method import make
-from bench.sites import PAIRS
+from bench.network.sites import PAIRS
+from bench.protocol.models import make_protocol
 
 
 @pytest.fixture
@@ -44,9 +45,9 @@ def protocol(base, task, **anova):
 
 def planned(rules, folder):
     from bench.anova import study
-    from bench.catalogue import look_up
-    from bench.config import Row
-    from bench.spec import label
+    from bench.plugin.spec import label
+    from bench.protocol.models import Row
+    from bench.runner.resolve import look_up
 
     a = rules.anova
     found = look(rules.base, load_base(rules.base).net, a.inputs, a.outputs, a.sizes, a.widths)
@@ -112,9 +113,9 @@ def test_what_was_asked_for_and_is_not_there_is_refused(inputs, line):
 def test_a_study_of_a_transformer(kind, base, task_folder, tmp_path):
     """Planned, run cell by cell and reported, by the same code as the pocket base's study."""
     from bench.anova.study import write_design
-    from bench.record import write
+    from bench.records.record import write
     from bench.report.anova import write as report
-    from bench.run import execute
+    from bench.runner.run import execute
 
     rules = protocol(base(kind), f"folder:{task_folder()}", inputs=["attn2o", "ffni"], widths=[4])
     study = planned(rules, tmp_path / "b")
@@ -132,7 +133,7 @@ def test_a_study_of_a_transformer(kind, base, task_folder, tmp_path):
 
 def test_the_order_of_runs_and_the_design_file(task_folder, tmp_path):
     from bench.anova.study import write_design
-    from bench.order import InOrder
+    from bench.runner.queue import InOrder
 
     rules = protocol(
         "toy", f"folder:{task_folder()}", activations=["relu", "silu"], widths=[4], inputs=["ffni", "resi"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from bench.bases.architectures import ARCHITECTURES, LEADERBOARD_TARGETS, shape
-from bench.config import LitmusError
+from bench.core.errors import LitmusError
 from bench.method import make
-from bench.sites import sites
+from bench.network.sites import sites
 
 TOTALS = {
     "sd15": 859_520_964,

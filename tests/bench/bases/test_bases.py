@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bench.bases import base_digest, load_base
-from bench.config import LitmusError
+from bench.core.errors import LitmusError
 
 
 def test_bases_are_loaded_once_and_frozen(toy_base):

@@ -15,9 +15,9 @@ from bench.bases import load_base
 from bench.bases.families import FAMILIES, family_of
 from bench.bases.hub import pipeline
 from bench.bases.tiny import TINY
-from bench.config import LitmusError
-from bench.denoisers import Context
-from bench.sampler import Sampling, noise_for, sample_latents
+from bench.core.errors import LitmusError
+from bench.evaluation.sampler import Sampling, noise_for, sample_latents
+from bench.network.calls import Context
 
 PROMPTS = ["a dog", "a red car on the beach"]
 QUIET = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # numpy's, of diffusers

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from bench.bases.pocket import PARTS, digest, load, whole_words
-from bench.config import LitmusError
-from bench.world import nets
+from bench.core.errors import LitmusError
+from bench.pretraining import nets
 
 
 @pytest.fixture(scope="module")

@@ -10,13 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from bench.attach import attach
 from bench.bases import base_facts, hub, load_base
-from bench.config import LitmusError
+from bench.core.errors import LitmusError
+from bench.core.rng import rng
 from bench.cost.shared import method_costs
 from bench.method import METHODS, attached, floating, make, quantised, state
-from bench.rng import rng
-from bench.trainer import fit
+from bench.training.attach import attach
+from bench.training.loop import fit
 
 FIT = ("lora", "bias", "norm", "adapter")
 

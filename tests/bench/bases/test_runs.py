@@ -7,12 +7,13 @@ from importlib.util import find_spec
 
 import pytest
 
-from bench import run as running
 from bench.bases import base_facts
-from bench.catalogue import look_up
-from bench.config import LitmusError, make_protocol
+from bench.core.errors import LitmusError
 from bench.cost import shared
-from bench.plan import expand, key
+from bench.protocol.models import make_protocol
+from bench.runner import run as running
+from bench.runner.plan import expand, key
+from bench.runner.resolve import look_up
 
 
 @pytest.fixture

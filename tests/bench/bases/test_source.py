@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from bench.bases import base_facts
-from bench.bases.cache import sha256_file
 from bench.bases.download import explain, snapshot, unwanted, wanted
 from bench.bases.hub import locate, parse
 from bench.bases.source import licence, weight_files
 from bench.bases.spec import Spec
-from bench.config import LitmusError
+from bench.core.cache import sha256_file
+from bench.core.errors import LitmusError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -305,7 +305,7 @@ def test_only_the_files_that_are_loaded_count(tmp_path):
 def test_the_digest_of_a_large_file_is_remembered(tmp_path, monkeypatch, litmus_home):
     import hashlib
 
-    from bench.bases import cache
+    from bench.core import cache
 
     monkeypatch.setattr(cache, "REMEMBERED", 2)
     file = tmp_path / "weights"

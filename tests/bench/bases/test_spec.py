@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bench.bases.spec import Spec, is_spec, parse, with_options
-from bench.config import LitmusError
-from bench.oneoff import protocol
+from bench.core.errors import LitmusError
+from bench.runner.single import protocol
 
 
 def test_a_hub_id_with_everything():

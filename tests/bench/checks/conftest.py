@@ -11,7 +11,7 @@ from torch import nn
 
 from bench.checks.arena import arena
 from bench.method import Method
-from bench.sites import sites
+from bench.network.sites import sites
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from torch import nn
 from bench.bases.toy import toy_network
 from bench.bases.toy_transformers import toy_transformer
 from bench.checks import contract as checks
-from bench.method import METHODS, LitmusError, Method, make
-from bench.sites import sites
+from bench.method import LitmusError, Method, make
+from bench.network.sites import sites
 
 
 @pytest.fixture(scope="module")
@@ -150,9 +150,8 @@ def test_a_method_that_raises_is_a_failed_result(scale, monkeypatch):
 
 
 @pytest.fixture
-def plugin(tmp_path, monkeypatch):
+def plugin(tmp_path, registry):
     """A function that writes a method file; what it registers is forgotten after the test."""
-    monkeypatch.setattr("bench.method.METHODS", METHODS | {})
 
     def write(text):
         path = tmp_path / "plugin.py"

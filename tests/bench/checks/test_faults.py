@@ -13,7 +13,7 @@ from torch import nn
 
 from bench.checks import contract as checks
 from bench.method import Method
-from bench.sites import sites
+from bench.network.sites import sites
 
 
 def wrapped(net) -> list[Any]:

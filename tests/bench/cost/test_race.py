@@ -11,11 +11,11 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from bench.config import LitmusError
+from bench.core.errors import LitmusError
+from bench.cost.forecast import Setting
 from bench.cost.race import Result, ground, race
 from bench.cost.race_tables import as_csv, slug, table, write, written
 from bench.cost.speed import Ratio, ratio, spans
-from bench.fit.forecast import Setting
 
 CPU = torch.device("cpu")
 

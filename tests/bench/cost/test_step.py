@@ -11,13 +11,13 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.bases.toy import toy_network
-from bench.config import LitmusError
+from bench.core.errors import LitmusError
 from bench.cost import Example, TrainingStep, flops
+from bench.cost.forecast import batch, tuned
+from bench.cost.forecast_check import checks, page, table, worst
 from bench.cost.hollow import hollow
 from bench.cost.small import SMALL, small
 from bench.cost.step import counted, size
-from bench.fit.check import checks, page, table, worst
-from bench.fit.forecast import batch, tuned
 from bench.method import make, state
 
 NEAR = 0.05
@@ -46,7 +46,7 @@ def test_so_it_is_under_autocast_on_a_base_in_bf16(base, method, way):
 
 
 def test_without_the_casts_float32_pictures_do_not_fit_bf16_weights(monkeypatch):
-    monkeypatch.setattr("bench.fit.check.casting", lambda device: nullcontext())
+    monkeypatch.setattr("bench.cost.forecast_check.casting", lambda device: nullcontext())
     with pytest.raises(RuntimeError, match="should be the same"):
         list(checks(["sd15"], ["lora"], ["bf16"], **TINY, ways=[False]))
 
@@ -63,7 +63,7 @@ def test_what_is_trained_is_float32_whatever_the_base():
 
 def test_a_forecast_that_is_off_is_seen(monkeypatch):
     """With attention written out on shapes only, the forecast is too high: what `hollow` replaces it for."""
-    monkeypatch.setattr("bench.fit.check.hollow", lambda: hollow(fused=False))
+    monkeypatch.setattr("bench.cost.forecast_check.hollow", lambda: hollow(fused=False))
     (c,) = checks(["flux1-dev"], ["lora"], ["fp32"], **TINY, ways=[False])
     assert c.error_saved > NEAR
     header, body = table([c])

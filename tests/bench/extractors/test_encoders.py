@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bench.config import LitmusError
+from bench.core.errors import LitmusError
 from bench.extractors import csd, encoders
 from bench.extractors.encoders import hash_weights, load_encoder
 from bench.extractors.preprocess import Preprocess

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from bench import extractors
-from bench.config import LitmusError
-from bench.extractors import Extractors, extractors_digest, load_extractors
+from bench.core.errors import LitmusError
+from bench.extractors import extractors_digest, load_extractors
+from bench.extractors.base import Extractors
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bench.config import LitmusError
+from bench.core.errors import LitmusError
 from bench.extractors import acceptance, extractors_digest, load_extractors, suites
 from bench.extractors.encoders import Encoder
 from bench.extractors.preprocess import Preprocess
@@ -71,7 +71,7 @@ def test_pictures_need_an_encoder_that_reads_prompts(saved):
 
 
 def test_pictures_are_scored_by_it(name, toy_task):
-    from bench.evaluator import look
+    from bench.evaluation.score import look
     from bench.metrics import Features
 
     ex = load_extractors(name)
@@ -222,11 +222,11 @@ def test_without_pictures_or_published_values_it_says_so(monkeypatch):
 
 
 def test_a_record_names_its_encoders_and_its_key_hangs_on_them(name, toy_protocol, tmp_path):
-    from bench import run as running
-    from bench.catalogue import look_up
-    from bench.config import load_protocol
-    from bench.plan import expand, key
-    from bench.record import read, write
+    from bench.protocol.models import load_protocol
+    from bench.records.record import read, write
+    from bench.runner import run as running
+    from bench.runner.plan import expand, key
+    from bench.runner.resolve import look_up
 
     def base_run(*changes):
         running._task.cache_clear()

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.config import LitmusError, datasets
+from bench.core.errors import LitmusError
+from bench.core.paths import datasets
 from bench.fetch import bundle as engine
 from bench.fetch import http, sources
 from bench.fetch.bundle import Bundle, Item, fetch

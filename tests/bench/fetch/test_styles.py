@@ -10,7 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from bench.__main__ import app
-from bench.config import LitmusError, datasets
+from bench.core.errors import LitmusError
+from bench.core.paths import datasets
 from bench.fetch import http, sources
 from bench.tasks import list_tasks, load
 

@@ -12,8 +12,8 @@ import torch
 @pytest.fixture(scope="session")
 def trained():
     """A function: trained(base, "lora[rank=2]") -> (a copy of the base with the method on it, moved; the method)."""
+    from bench.core.rng import rng
     from bench.method import attached, load_plugins, make, parse_spec
-    from bench.rng import rng
 
     load_plugins()
 
@@ -65,7 +65,7 @@ def kept(tmp_path):
 @pytest.fixture(scope="session")
 def answer():
     """A function: answer(net, seed=0) -> what a Network says to fixed inputs of its own shapes."""
-    from bench.denoisers import shapes
+    from bench.network.calls import shapes
 
     def ask(net: Any, seed: int = 0) -> torch.Tensor:
         channels, side, width = shapes(net.denoiser)

@@ -16,10 +16,11 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from bench.config import UNTRAINED, LitmusError
+from bench.core.errors import LitmusError
 from bench.interop import facts, files, pipelines
 from bench.interop.adapters import put
-from bench.record import Record, read_board
+from bench.protocol.models import UNTRAINED
+from bench.records.record import Record, read_board
 
 pytestmark = pytest.mark.slow
 OPTIONS = "dtype=fp32&resolution=64"
@@ -71,18 +72,18 @@ def litmus(*words: object) -> str:
 @pytest.fixture(scope="module", params=FAMILIES)
 def done(request, tiny_base, write_task, tmp_path_factory):
     """One `litmus run` with all methods of a family."""
-    from bench import board, catalogue, worker
-    from bench import run as running
     from bench.cost import shared
+    from bench.runner import board, resolve, worker
+    from bench.runner import run as running
 
     class Here:
-        """In place of bench.launch.Launcher."""
+        """In place of bench.runner.launch.Launcher."""
 
         def __init__(self, todo, folder, progress, **options):
             self.todo, self.folder = todo, folder / "runs"
 
         def run(self):
-            from bench.record import write
+            from bench.records.record import write
 
             for key, run in self.todo.items():
                 write(worker._execute(running.execute, key, run, self.folder, lambda *_: None), self.folder)
@@ -100,7 +101,7 @@ def done(request, tiny_base, write_task, tmp_path_factory):
     toml = task / "task.toml"
     toml.write_text('licence = "CC0-1.0"\n' + toml.read_text(encoding="utf-8"), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(board, "ask", catalogue.look_up)
+        patch.setattr(board, "ask", resolve.look_up)
         patch.setattr(board, "Launcher", Here)
         patch.setattr(shared, "CALLS", 2)  # timings that nobody reads
         patch.setattr(running, "method_costs", once)

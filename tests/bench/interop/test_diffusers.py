@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.config import LitmusError
+from bench.core.errors import LitmusError
 from bench.interop import facts, files, foreign
 from bench.interop.adapters import export, put
 
@@ -36,13 +36,13 @@ def pipeline():
 
 
 def drawn(base, steps: int = 4) -> torch.Tensor:
-    from bench.sampler import Sampling, noise_for, sample_latents
+    from bench.evaluation.sampler import Sampling, noise_for, sample_latents
 
     return base.decode(sample_latents(base, PROMPTS, noise_for(base, len(PROMPTS), "interop"), Sampling(steps, 3.0)))
 
 
 def drawn_by(pipe, base, steps: int = 4) -> torch.Tensor:
-    from bench.sampler import noise_for
+    from bench.evaluation.sampler import noise_for
 
     noise = noise_for(base, len(PROMPTS), "interop")
     out = pipe(PROMPTS, latents=noise, num_inference_steps=steps, guidance_scale=3.0, output_type="pt")

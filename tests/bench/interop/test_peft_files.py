@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench.config import LitmusError
+from bench.core.errors import LitmusError
 from bench.interop import peft_files
 from bench.interop.adapters import export, put
 from bench.method import METHODS, load_plugins

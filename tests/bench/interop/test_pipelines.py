@@ -7,7 +7,7 @@ import importlib
 import pytest
 import torch
 
-from bench.config import LitmusError
+from bench.core.errors import LitmusError
 from bench.interop import pipelines
 from bench.interop.adapters import export, put
 from bench.method import Network

@@ -8,7 +8,7 @@ import pickle
 import pytest
 import torch
 
-from bench.config import LitmusError
+from bench.core.errors import LitmusError
 from bench.interop import files
 from bench.interop.adapters import export, put
 

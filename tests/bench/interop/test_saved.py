@@ -9,13 +9,14 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from bench import run as running
-from bench.catalogue import look_up
-from bench.config import LitmusError, load_protocol
+from bench.core.errors import LitmusError
 from bench.interop import facts, files, saved
 from bench.interop.adapters import put
-from bench.plan import expand, key
-from bench.record import Record
+from bench.protocol.models import load_protocol
+from bench.records.record import Record
+from bench.runner import run as running
+from bench.runner.plan import expand, key
+from bench.runner.resolve import look_up
 from bench.tasks import load
 
 
@@ -30,7 +31,7 @@ def done(toy_protocol, tmp_path, monkeypatch):
         (run,) = [r for r in plan if r.spec == "lora" and r.task.endswith("subject-a")]
         monkeypatch.setenv(saved.ASKED, "1") if save else monkeypatch.delenv(saved.ASKED, raising=False)
         record = running.execute(key(run), run, tmp_path / "board/runs", lambda *_: None)
-        from bench.record import write
+        from bench.records.record import write
 
         write(record, tmp_path / "board/runs")
         return record, tmp_path / "board/runs"
@@ -39,7 +40,7 @@ def done(toy_protocol, tmp_path, monkeypatch):
 
 
 def test_nothing_is_kept_unasked_and_a_run_is_done_again_when_it_is_asked_for(done, toy_protocol, monkeypatch):
-    from bench.board import plan
+    from bench.runner.board import plan, saving
 
     record, folder = done(save=False)
     assert "adapter" not in record.files
@@ -48,7 +49,7 @@ def test_nothing_is_kept_unasked_and_a_run_is_done_again_when_it_is_asked_for(do
     protocol = load_protocol(toy_protocol())
     board = plan(protocol, folder.parent, catalogue=look_up(protocol))
     assert record.key in board.have
-    asked = saved.asked(board)
+    asked = saving(board)
     assert saved.wanted()
     assert asked.todo[record.key] == record.run
     assert record.key not in asked.have

@@ -14,7 +14,7 @@ PROMPTS = ["a sks robot in the forest", "a sks robot on the beach", "a <b>sks</b
 @pytest.fixture(scope="session")
 def stored():
     """The stored made-up records of schema 1: seven tasks, six methods, one diverged run."""
-    from bench.record import Record
+    from bench.records.record import Record
 
     text = (GOLDEN / "records_v1.jsonl").read_text(encoding="utf-8")
     return [Record.model_validate(json.loads(line)) for line in text.splitlines()]
@@ -32,7 +32,7 @@ def lay(tmp_path_factory):
     import numpy as np
     from PIL import Image
 
-    from bench.record import write
+    from bench.records.record import write
 
     def build(records, name="quick", pictures=True) -> Path:
         folder = tmp_path_factory.mktemp("board") / name

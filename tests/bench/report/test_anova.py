@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bench.config import LitmusError
+from bench.core.errors import LitmusError
 from bench.study.anova_paper import SIMILARITY
 
 SHORT = tuple(p for p in SIMILARITY if p[0] in ("attn1i", "attn2o", "ffni"))
@@ -17,7 +17,7 @@ def planted(cell):
 @pytest.fixture(scope="module")
 def board(simulated, tmp_path_factory):
     """The folder of a simulated study with a probe beside it."""
-    from bench.record import write
+    from bench.records.record import write
 
     folder = tmp_path_factory.mktemp("study") / "anova"
     records, design = simulated(planted, pairs=SHORT)

@@ -7,7 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
-from bench.report import figure, front, style
+from bench.core import style
+from bench.report import figure, front
 from bench.report.material import drawings, of
 from bench.study.leaderboard import boards
 

@@ -40,8 +40,8 @@ def test_the_runner_draws_what_is_cut():
     """The sheet that a run writes, from the runner's own function."""
     import torch
 
-    from bench.run import COLUMNS
-    from bench.sampler import grid as draw
+    from bench.evaluation.sampler import grid as draw
+    from bench.runner.run import COLUMNS
 
     images = torch.arange(1, 9)[:, None, None, None].expand(8, 3, 16, 16) / 10
     found = grid.cut(np.asarray(draw(images, COLUMNS)), 8)

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from bench import report
-from bench.config import LitmusError
+from bench.core.errors import LitmusError
 
 NAMES = ["table.md", "table.csv", "table.tex", "report.html", "figures/headline.png", "figures/front.svg",
          "figures/grid-subject-robot-a.png"]  # fmt: skip
@@ -86,8 +86,8 @@ def test_terminal_fits(few, lay, width):
 
 
 def test_a_sweep_shows_the_chosen_rates(stored, lay, monkeypatch):
-    from bench.plan import key
     from bench.report.material import OPTIMISTIC, gather
+    from bench.runner.plan import key
 
     base = [r for r in stored if r.run.task == "pocket/subject-robot-a" and r.run.method in ("base", "truth")]
     own = next(r for r in stored if r.run.task == "pocket/subject-robot-a" and r.run.spec == "lora")

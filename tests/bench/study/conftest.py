@@ -14,7 +14,7 @@ GOLDEN = Path(__file__).resolve().parents[2] / "golden"
 @pytest.fixture(scope="session")
 def stored():
     """The stored made-up records of schema 1: seven tasks, six methods, one diverged run."""
-    from bench.record import Record
+    from bench.records.record import Record
 
     text = (GOLDEN / "records_v1.jsonl").read_text(encoding="utf-8")
     return [Record.model_validate(json.loads(line)) for line in text.splitlines()]
@@ -23,9 +23,9 @@ def stored():
 @pytest.fixture
 def make():
     """A function: make("lora", task="t", seed=0, concept=0.5, text=0.2, ...) -> a Record with these scores."""
-    from bench.config import UNTRAINED, Sample, Train
-    from bench.plan import key
-    from bench.record import Cost, Curve, Machine, Provenance, Record, Run
+    from bench.protocol.models import UNTRAINED, Sample, Train
+    from bench.records.record import Cost, Curve, Machine, Provenance, Record, Run
+    from bench.runner.plan import key
 
     def record(
         method, task="pocket/subject-a", seed=0, lr=1e-3, spec="", objective="plain", status="ok", finished="1",

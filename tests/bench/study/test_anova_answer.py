@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from bench.config import LitmusError
+from bench.core.errors import LitmusError
 from bench.study.anova_answer import agreement, answer, disagreements, winner
 from bench.study.anova_frame import ARROW, grid, read
 from bench.study.anova_mixed import mixed

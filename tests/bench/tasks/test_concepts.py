@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from bench.config import LitmusError
+from bench.core.errors import LitmusError
 from bench.tasks import list_tasks, load
 
 ROWS = [

@@ -9,7 +9,8 @@ import types
 import pytest
 from PIL import Image as Pillow
 
-from bench.config import LitmusError, datasets
+from bench.core.errors import LitmusError
+from bench.core.paths import datasets
 from bench.tasks import load
 
 

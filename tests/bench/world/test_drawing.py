@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from bench.pretraining.data import LABELS, UNKNOWN, any_sample, base_sample, draw_many
 from bench.world.captions import IDENTIFIERS, caption, noun, vocabulary
-from bench.world.data import LABELS, UNKNOWN, any_sample, base_sample, draw_many
 from bench.world.pen import COLOURS, PATTERNS
 from bench.world.random_styles import random_style
 from bench.world.render import Scene, plain_thing, render

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from bench.config import datasets
+from bench.core.paths import datasets
 from bench.tasks import folder
 from bench.world.styles import HELD_OUT
 from bench.world.subjects import SUBJECTS

@@ -1,0 +1,85 @@
+"""Tensors and facts kept on disk by content, below results/.cache: it may be deleted at any time.
+
+A file that cannot be read is made anew; one that cannot be written is done without.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.core.files import whole
+from bench.core.paths import results
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def place(kind: str, facts: Any, suffix: str) -> Path:
+    """The file that holds what belongs to `facts`, a value that JSON can carry."""
+    name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
+    return results() / ".cache" / f"{kind}-{name}.{suffix}"
+
+
+def kept(kind: str, facts: Any, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """`compute()`, or what it gave when it was last asked with the same `facts`."""
+    found = stored(kind, facts)
+    if found is None:
+        found = compute()
+        store(kind, facts, found)
+    return found
+
+
+def stored(kind: str, facts: Any) -> dict[str, Tensor] | None:
+    """What was stored for `facts`, or None."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    with suppress(OSError, SafetensorError):
+        return load_file(place(kind, facts, "safetensors"))
+    return None
+
+
+def store(kind: str, facts: Any, tensors: dict[str, Tensor]) -> None:
+    """Keep `tensors` for `facts`."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    with suppress(SafetensorError):
+        _write(place(kind, facts, "safetensors"), lambda part: save_file(_laid(tensors), part))
+
+
+def _laid(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key: x.detach().cpu().contiguous() for key, x in tensors.items()}
+
+
+def sha256_file(path: Path) -> str:
+    """sha256 of a file; of a large one remembered by its name, size and time, since reading it can take a minute.
+
+    The hub's own store names large files after their sha256, which is taken as it is.
+    """
+    real = path.resolve()
+    if real.parent.name == "blobs" and len(real.name) == 64 and all(c in "0123456789abcdef" for c in real.name):
+        return real.name
+    stat = real.stat()
+    if stat.st_size < REMEMBERED:
+        return hashlib.sha256(real.read_bytes()).hexdigest()
+    file = place("sha256", [str(real), stat.st_size, stat.st_mtime_ns], "txt")
+    with suppress(OSError):
+        return file.read_text(encoding="ascii")
+    with real.open("rb") as handle:
+        found = hashlib.file_digest(handle, "sha256").hexdigest()
+    _write(file, lambda part: part.write_text(found, encoding="ascii"))
+    return found
+
+
+REMEMBERED = 2**24  # bytes: 16 MiB are read in an instant
+
+
+def _write(file: Path, write: Callable[[Path], object]) -> None:
+    with suppress(OSError), whole(file) as part:
+        write(part)

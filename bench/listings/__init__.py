@@ -1,0 +1,1 @@
+"""What there is, for the command line and the docs: methods, their parameter counts and budgets."""

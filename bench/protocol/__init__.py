@@ -1,0 +1,1 @@
+"""Protocols as checked models, and the TOML files that come with the package."""

@@ -1,0 +1,1 @@
+"""What a run leaves: its record, where and with what it was made."""

@@ -1,0 +1,220 @@
+"""One run from its description to its record. What happens to it, happens here and in this order.
+
+Every draw comes from a named stream and the base is forked afresh, so a run's numbers do not depend on what the
+process did before.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import time
+from functools import lru_cache, partial
+from pathlib import Path
+from statistics import quantiles
+from typing import TYPE_CHECKING
+
+import torch
+
+from bench import tasks
+from bench.bases import BASES, load_base
+from bench.bases.spec import is_spec
+from bench.core.errors import LitmusError
+from bench.core.files import DiskError, write_bytes
+from bench.core.rng import seed_of
+from bench.cost.shared import method_costs
+from bench.evaluation.references import base_pictures, block, class_pictures
+from bench.evaluation.sampler import Sampling
+from bench.evaluation.score import Drawn, draw, evaluate, grid, truth
+from bench.extractors import acceptance, load_extractors
+from bench.interop import saved
+from bench.method import make, source_digest
+from bench.objectives import NEEDS_CLASSES
+from bench.protocol.models import PSEUDO
+from bench.records.provenance import bytes_process, cores, now, provenance
+from bench.records.record import Curve, Record, Run, finite
+from bench.training.attach import attach, out_of_memory
+from bench.training.loop import OPTIMISERS, Diverged, fit
+
+if TYPE_CHECKING:
+    from bench.bases.base import Base
+    from bench.runner.worker import Report
+    from bench.tasks import Task
+    from bench.training import loop as trainer
+
+WORKERS = "LITMUS_WORKERS"  # how many share the machine: told to a worker's libraries by bench.runner.worker
+COLUMNS = 6  # of the sample grid
+
+
+@lru_cache(maxsize=4)
+def _task(name: str) -> Task:
+    return tasks.load(name)
+
+
+def threads(base: str) -> int:
+    """Torch threads of a run: one on a base of this project's own, whose records are all of one thread.
+
+    A base of diffusers takes the cores that are its worker's share; most often it is the only worker.
+    """
+    if base in BASES or not is_spec(base):
+        return 1
+    return max(1, cores() // int(os.environ.get(WORKERS, "1")))
+
+
+def execute(key: str, run: Run, folder: Path, report: Report) -> Record:
+    """Do `run` and describe it; side files go to `folder`. A fault of the run itself is a status, not an exception."""
+    # For plug-in methods that draw from the global stream against the rules: at least they repeat.
+    torch.manual_seed(seed_of("global", key))
+    torch.set_num_threads(threads(run.base))
+    record = Record(key=key, run=run, status="ok")
+    started, clock = now(), time.perf_counter()
+    try:
+        _do(run, record, folder, report)
+    except Diverged as error:
+        record.status, record.error = "diverged", str(error)
+        record.curve = _curve(error.curve)
+    except LitmusError as error:
+        if isinstance(error, DiskError):
+            raise
+        record.status, record.error = "error", str(error)
+    except MemoryError as error:
+        record.status, record.error = "oom", f"out of memory: {error}" if str(error) else "out of memory"
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        record.status, record.error = "oom", str(error).splitlines()[0]
+        if is_spec(run.base):
+            record.error += (
+                " (less: --batch 1, --checkpointing, --resolution 512, --optimizer adamw8bit, --quantise nf4)"
+            )
+    record.cost.seconds_total = time.perf_counter() - clock
+    record.cost.bytes_process = bytes_process()
+    record.provenance = provenance(started, threads=torch.get_num_threads())
+    return record
+
+
+def _do(run: Run, record: Record, folder: Path, report: Report) -> None:
+    report("loading", 0, 0, None)
+    base = load_base(run.base, run.train.dtype if run.train else "fp32")
+    if base.licence and base.source:
+        record.notes.append(f"licence of the base: {base.licence}")
+    task = _task(run.task).at(base.resolution)
+    extractors = load_extractors(run.extractors)
+    if extractors.card:
+        record.encoders = {**extractors.card, "acceptance": acceptance.told(extractors)}
+    for name, planned, found in (
+        ("base", run.base_digest, base.digest),
+        ("task", run.task_digest, task.digest),
+        ("extractors", run.extractors_digest, extractors.digest),
+    ):
+        if planned != found:
+            raise LitmusError(f"the {name} changed after the plan was made: start the command again")
+    sampling = Sampling(run.sample.steps, run.sample.guidance, run.sample.per_prompt)
+    if base.texts is not None:
+        report("prompts", 0, 0, None)
+        base.texts.prepare([*task.texts(), ""])
+    report("floor", 0, 0, None)
+    floor = block(base, task, run.seed, sampling, extractors)
+    cost, curve, trained = record.cost, None, None
+    if run.method in PSEUDO:
+        drawn = truth(base, task, raw=run.method == "truth_raw")
+    else:
+        drawn, curve, trained = _tuned(base, task, run, sampling, record, report)
+        record.curve = _curve(curve)
+    report("scoring", 0, 0, None)
+    clock = time.perf_counter()
+    scores = evaluate(drawn, floor, extractors, curve)
+    cost.seconds_score = time.perf_counter() - clock
+    record.scores = dict(finite(scores.values))
+    if unknown := base.unknown_words(task.texts()):
+        record.notes.append(f"words that the base does not know: {', '.join(unknown)}")
+    record.notes += task.notes
+    record.files = _side_files(record.key, folder, task, drawn, scores.per_prompt)
+    if trained:
+        record.files["adapter"] = saved.keep(record, folder, base, trained, task)
+
+
+def _tuned(
+    base: Base, task: Task, run: Run, sampling: Sampling, record: Record, report: Report
+) -> tuple[Drawn, trainer.Curve, dict[str, torch.Tensor] | None]:
+    """Attach, train, draw, and measure what that took."""
+    method, cost = make(run.method, **run.hyper), record.cost
+    if source_digest(type(method)) != run.source:
+        raise LitmusError("the method's file changed after the plan was made: start the command again")
+    train = run.train
+    if method.side != "denoiser":
+        base = base.with_text()
+    clock = time.perf_counter()
+    tuned = attach(base, method, task, run.seed, train.batch if train else 1, bool(train and train.checkpointing))
+    cost.seconds_attach = time.perf_counter() - clock
+    classes = None
+    if run.objective in NEEDS_CLASSES:
+        report("class pictures", 0, 0, None)
+        classes = class_pictures(base, task, run.seed, sampling)
+    curve = fit(
+        tuned,
+        method,
+        task,
+        lr=run.lr or 0.0,
+        steps=train.steps if train else 0,
+        batch=train.batch if train else 1,
+        objective=run.objective or "plain",
+        seed=run.seed,
+        clip=train.clip if train else 0.0,
+        weight_decay=train.weight_decay if train else 0.0,
+        classes=classes,
+        accumulate=train.accumulate if train else 1,
+        min_snr=train.min_snr if train else None,
+        ema=train.ema if train else None,
+        optimizer=train.optimizer if train else "adamw",
+        compiled=train.compile if train else False,
+        progress=lambda step, of, loss: report("training", step, of, loss),
+    )
+    if train is None:
+        return base_pictures(base, task, run.seed, sampling), curve, None
+    cost.seconds_train, cost.bytes_cuda = curve.seconds, curve.bytes_cuda
+    if curve.paces:
+        first, cost.seconds_step, third = quantiles(curve.paces * 2, n=4, method="inclusive")  # twice: one may be all
+        cost.seconds_step_iqr, cost.steps_per_second = third - first, 1 / cost.seconds_step
+    report("sampling", 0, 0, None)
+    clock = time.perf_counter()
+    drawn = draw(tuned, task, run.seed, sampling)
+    cost.seconds_sample = time.perf_counter() - clock
+    pictures = sum(len(x.flatten(0, 1)) for x in (drawn.cell, drawn.prior, drawn.drift) if x is not None)
+    cost.images_per_second = pictures / cost.seconds_sample
+    report("measuring the cost", 0, 0, None)
+    trained = saved.tensors(tuned.net, base.net, method) if saved.wanted() else None
+    del tuned  # the measure makes copies of its own
+    other = None
+    if train.optimizer != "adamw":
+        other = train.optimizer, partial(OPTIMISERS[train.optimizer], weight_decay=train.weight_decay)
+    both = 2 if run.objective in NEEDS_CLASSES else 1  # a class picture beside each picture of the concept
+    try:
+        costs = method_costs(base.working(), method, train.batch * both, train.checkpointing, other)
+    except RuntimeError as error:  # it holds several copies of the network beside each other
+        if not out_of_memory(error):
+            raise
+        record.notes.append("costs were not measured: out of memory")
+        costs = {}
+    for name, value in costs.items():
+        if getattr(cost, name) is None:  # what was measured on the run itself stays
+            setattr(cost, name, value)
+    return drawn, curve, trained
+
+
+def _curve(curve: trainer.Curve) -> Curve:
+    return Curve(**finite({name: getattr(curve, name) for name in ("steps", "train", "heldout", "running")}))
+
+
+def _side_files(
+    key: str, folder: Path, task: Task, drawn: Drawn, per_prompt: dict[str, list[float | None]]
+) -> dict[str, str]:
+    """Write what is too large for a record beside it: the metrics per prompt and the sample grid."""
+    names = {"prompts": f"{key}.prompts.json", "grid": f"{key}.png"}
+    table = {"prompts": [p.text for p in task.prompts], "metrics": finite(per_prompt)}
+    write_bytes(folder / names["prompts"], json.dumps(table, indent=1, allow_nan=False).encode() + b"\n")
+    sheet = io.BytesIO()
+    grid(drawn.cell.flatten(0, 1), COLUMNS).save(sheet, "PNG")
+    write_bytes(folder / names["grid"], sheet.getvalue())
+    return names

@@ -1,0 +1,131 @@
+"""`litmus run`: a protocol made from command-line options, so that one's own pictures go the way of every board."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from bench.bases import BASES
+from bench.bases.spec import is_spec, parse, with_options
+from bench.core.errors import LitmusError
+from bench.protocol.models import Protocol, make_protocol
+from bench.records.record import Record
+
+TIMEOUT = 6 * 3600.0  # seconds a run on a base of diffusers may take: the default of boards is meant for small ones
+
+
+def _plain(name: str) -> str:
+    """`name` as a protocol may be called."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", name).lstrip("_.-")
+
+
+def task_name(task: str, identifier: str | None, class_word: str | None, kind: str | None) -> str:
+    """A task as the registry names it: a path made absolute, with the words that describe its pictures."""
+    words = {"identifier": identifier, "class_word": class_word, "kind": kind}
+    given = {key: value for key, value in words.items() if value is not None}
+    place, _, query = task.partition("?")
+    scheme, colon, path = place.partition(":")
+    if not colon or (given and scheme == "concepts"):
+        if given:
+            option = "--" + next(iter(given)).replace("_", "-")
+            raise LitmusError(f"{option} describes a folder of pictures: write --task folder:PATH, not --task {task}")
+        return task
+    if scheme in ("folder", "concepts"):
+        path = str(Path(path).expanduser().resolve())
+    query = "&".join(filter(None, [query, urlencode(given, quote_via=quote)]))
+    return f"{scheme}:{path}" + (f"?{query}" if query else "")
+
+
+def protocol(
+    name: str,
+    tasks: list[str],
+    methods: list[str],
+    seeds: str,
+    lr: float | None = None,
+    objective: str | None = None,
+    base: str | None = None,
+    extractors: str | None = None,
+    steps: int | None = None,
+    batch: int | None = None,
+    timeout: float | None = None,
+    workers: int | None = None,
+    dtype: str | None = None,
+    resolution: str | None = None,
+    quantise: str | None = None,
+    sampling: dict[str, Any] | None = None,
+    training: dict[str, Any] | None = None,
+) -> Protocol:
+    """The protocol that the options of `litmus run` mean; what is not given keeps the protocol's default.
+
+    `training` holds more fields of the protocol's Train, `sampling` fields of its Sample. A base of diffusers has
+    dtype, resolution and quantisation in its name; it gets one worker, since a device holds one such network at a
+    time, and hours.
+    """
+
+    def given(**options: Any) -> dict[str, Any]:
+        return {key: value for key, value in options.items() if value is not None}
+
+    if base is not None and base not in BASES and is_spec(base):
+        base = str(parse(with_options(base, dtype=dtype, resolution=resolution, quantise=quantise)))
+        dtype, workers, timeout = parse(base).dtype, workers or 1, timeout or TIMEOUT
+    elif given(resolution=resolution, quantise=quantise):
+        raise LitmusError("--resolution and --quantise are for a base from a folder or the hub: give one with --base")
+    table = given(base=base, extractors=extractors, objective=objective)
+    table |= {
+        "name": _plain(name) or "mine",
+        "tasks": tasks,
+        "seeds": numbers(seeds),
+        "train": given(steps=steps, batch=batch, dtype=dtype, **(training or {})),
+        "sample": given(**(sampling or {})),
+        "limits": given(timeout=timeout, workers=workers),
+        "methods": [given(spec=spec, lr=lr) for spec in methods],
+    }
+    return make_protocol(table, "litmus run")
+
+
+def on(rules: Protocol, base: str) -> Protocol:
+    """`rules` on another base, under a name of its own, so that its records do not mix with those of the first."""
+    table = rules.model_dump(exclude_none=True)
+    place = Path(base.partition("?")[0].partition("@")[0]).name
+    table |= {"base": base, "name": f"{rules.name}-{_plain(place)}"}
+    return make_protocol(table, rules.name)
+
+
+def numbers(text: str) -> list[int]:
+    """Seeds as people write them: "0", "0,1,2", "0-4"."""
+    found: list[int] = []
+    for part in text.split(","):
+        low, dash, high = part.strip().partition("-")
+        if not low.isdigit() or (dash and not high.isdigit()):
+            raise LitmusError(f"cannot read the seeds '{text}': write 0 or 0,1,2 or 0-4")
+        found += range(int(low), int(high or low) + 1)
+    return found
+
+
+SHOWN = ("identity", "style", "text", "attributes", "diversity", "drift")  # what a one-off prints of its scores
+
+
+def scores(records: dict[str, Record]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the printed table: one row per finished run, only columns that some run has."""
+    done = [record for record in records.values() if record.ok]
+    columns = [name for name in SHOWN if any(record.scores.get(name) is not None for record in done)]
+
+    def number(value: float | None) -> str:
+        return "" if value is None else f"{round(value, 3) + 0.0:.3f}"  # no -0.000
+
+    rows = []
+    for record in done:
+        run, trained = record.run, record.cost.scalars_trainable
+        rows.append(
+            [
+                run.spec,
+                "" if run.lr is None else f"{run.lr:g}",
+                str(run.seed),
+                *(number(record.scores.get(name)) for name in columns),
+                "" if not run.train or trained is None else f"{trained:,}",
+                record.files.get("grid", ""),
+            ]
+        )
+    return ["method", "lr", "seed", *columns, "trained scalars", "pictures"], rows

@@ -1,0 +1,278 @@
+"""The command line: what each command says, and one clear line with a non-zero exit for every mistake."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from bench import __main__ as command
+from bench.runner import board, resolve
+
+
+@dataclass
+class Said:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def error(self) -> str:
+        """The one line of a refused command."""
+        assert self.code == 2, (self.code, self.out, self.err)
+        (line,) = [line for line in self.err.splitlines() if line.startswith("error: ")]
+        assert "Traceback" not in self.err
+        return line
+
+
+@pytest.fixture
+def litmus(monkeypatch, capsys):
+    """A function: litmus("plan", "quick") -> what it said, in this process."""
+    monkeypatch.setattr(board, "ask", resolve.look_up)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*words: object) -> Said:
+        monkeypatch.setattr(sys, "argv", ["litmus", *map(str, words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            command.main()
+        out, err = capsys.readouterr()
+        code = caught.value.code
+        return Said(code if isinstance(code, int) else int(code is not None), out, err)
+
+    return call
+
+
+@pytest.fixture
+def acted(monkeypatch, actor):
+    """Boards are run by workers that act instead of training."""
+    whole = board.run
+    monkeypatch.setattr(board, "run", lambda it, say: whole(it, say, actor))
+
+
+# --- lists and help -----------------------------------------------------------------------------------------------
+
+
+def test_help_teaches_every_command_by_examples(litmus):
+    said = litmus("--help")
+    assert said.code == 0
+    for name in ("bench", "plan", "run", "sweep", "report"):
+        assert name in said.out
+        assert f"litmus {name} " in litmus(name, "--help").out, f"{name} shows no example"
+
+
+def test_help_is_fast_because_it_loads_nothing_heavy():
+    code = (
+        "import sys, bench.__main__; print([m for m in ('torch', 'pandas', 'numpy', 'rich.table') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_lists(litmus):
+    assert "lora" in litmus("methods").out
+    assert "rank" in litmus("methods", "lora").out
+    assert "identity" in litmus("metrics").out
+    assert "quick" in litmus("protocols").out
+    assert litmus("--version").out.startswith("litmus ")
+
+
+def test_tasks_are_those_that_are_there(litmus, toy_protocol):
+    toy_protocol()
+    assert litmus("tasks").out.split() == ["toy/style-a", "toy/subject-a"]
+    assert litmus("tasks", "--split", "test").out.split() == []
+
+
+def test_names_for_completion_need_no_torch():
+    assert "lora" in command.method_names()
+    assert "quick" in command._protocol_names()
+
+
+def test_check_method(litmus, tmp_path):
+    good = tmp_path / "good.py"
+    good.write_text(
+        "from dataclasses import dataclass\n"
+        "from bench.method import Method, register\n\n\n"
+        "@register\n@dataclass(frozen=True)\nclass Norms(Method):\n"
+        '    """Train the biases of norms."""\n\n    name = "cli_norms"\n    paper = "none"\n    lr = 1e-2\n\n'
+        "    def attach(self, net, rng):\n"
+        "        for key, p in net.named_parameters():\n"
+        '            p.requires_grad_("norm" in key and key.endswith("bias"))\n\n'
+        "    def count(self, net):\n"
+        "        return sum(p.numel() for k, p in net.named_parameters() if 'norm' in k and k.endswith('bias'))\n"
+    )
+    said = litmus("check-method", good)
+    assert said.code == 0, said.out
+    assert "FAILED" not in said.out
+    bad = tmp_path / "bad.py"
+    bad.write_text(good.read_text().replace("cli_norms", "cli_bad").replace("return sum(", "return 1 + sum("))
+    said = litmus("check-method", bad)
+    assert said.code == 1
+    assert "FAILED" in said.out
+    assert "no_file.py" in litmus("check-method", tmp_path / "no_file.py").error
+
+
+# --- mistakes -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["bench", "quikc"], ["protocol 'quikc'", "did you mean 'quick'?"]),
+        (["plan", "no/such.toml"], ["no/such.toml"]),
+        (["sweep", "smoke"], ["no [sweep] table"]),
+        (["methods", "lroa"], ["method 'lroa'", "did you mean 'lora'?"]),
+        (["report", "nowhere"], ["board 'nowhere'"]),
+        (["tasks", "--split", "tset"], ["'tset'", "did you mean 'test'?"]),
+        (["run", "--task", "pocket/nope", "-m", "lora"], ["task 'pocket/nope'"]),
+        (["run", "--task", "folder:no-such-folder?class_word=dog", "-m", "lora"], ["no-such-folder"]),
+        (["run", "--task", "pocket/x", "--class-word", "dog", "-m", "lora"], ["--class-word", "folder:"]),
+        (["run", "--task", "pocket/x", "-m", "lora", "--lr", "-0.1"], ["lr", "greater than 0", "-0.1"]),
+        (["run", "--task", "pocket/x", "-m", "lora", "--seeds", "a"], ["seeds 'a'", "0-4"]),
+        (["run", "--task", "pocket/x", "-m", "lora[rank"], ["lora[rank"]),
+        (["run", "--task", "pocket/x", "-m", "lora", "--steps", "0"], ["steps"]),
+    ],
+)
+def test_a_mistake_is_one_line(litmus, words, expected):
+    line = litmus(*words).error
+    assert all(word in line for word in expected), line
+
+
+def test_a_picture_that_cannot_be_used_is_named(litmus, tmp_path, picture):
+    def run() -> str:
+        return litmus(
+            "run", "--task", f"folder:{tmp_path / 'mine'}", "--class-word", "dog", "-m", "lora", "--base", "toy"
+        ).error
+
+    (tmp_path / "mine").mkdir()
+    assert "no pictures in" in run()
+    picture(tmp_path / "mine" / "dot.png", size=(1, 1))
+    assert "dot.png is only 1×1 px" in run()
+    (tmp_path / "mine" / "dot.png").write_bytes(b"no picture")
+    assert "dot.png is broken" in run()
+
+
+def test_a_protocol_with_a_misspelt_key(litmus, toy_protocol):
+    line = litmus("bench", toy_protocol(("steps = 3", "stpes = 3"))).error
+    assert "toy.toml: unknown key 'stpes': did you mean 'steps'?" in line
+
+
+def test_results_that_cannot_be_written(litmus, toy_protocol, tmp_path):
+    (tmp_path / "file").write_text("")
+    line = litmus("bench", toy_protocol(), "--results", tmp_path / "file" / "below").error
+    assert "cannot write in" in line
+    assert "--results" in line
+
+
+def test_a_full_disk(litmus, toy_protocol, small_disk, acted):
+    (small_disk / "filler").write_bytes(b"x" * 255 * 1024)
+    line = litmus("bench", toy_protocol(), "--results", small_disk / "board").error
+    assert "no space left on" in line
+
+
+def test_a_record_with_a_bad_byte_is_named_by_report_and_mended_by_bench(litmus, toy_protocol, litmus_home, acted):
+    protocol = toy_protocol()
+    assert litmus("bench", protocol).code == 0
+    runs = litmus_home / "results" / "toy" / "runs"
+    bad = sorted(runs.glob("*.json"))[0]
+    bad.write_bytes(bad.read_bytes().replace(b'"status"', b'"\xfftatus"'))
+    said = litmus("report", "toy")
+    assert said.code == 1
+    assert str(bad) in said.err
+    assert (litmus_home / "results" / "toy" / "table.md").is_file()
+    said = litmus("bench", protocol)
+    assert said.code == 0
+    assert "1 to run" in said.err
+    assert bad.name in said.err
+    assert litmus("report", "toy").code == 0
+
+
+# --- boards -------------------------------------------------------------------------------------------------------
+
+
+def test_plan_counts_what_is_missing_and_runs_nothing(litmus, toy_protocol, litmus_home):
+    said = litmus("plan", toy_protocol())
+    assert said.code == 0
+    assert "toy: 10 runs, 0 done, 10 to run" in said.err
+    assert [line.split()[0] for line in said.out.splitlines()[1:]] == ["base", "truth", "truth_raw", "lora", "bias"]
+    assert len(litmus("plan", toy_protocol_path(litmus_home), "--every").out.splitlines()) == 11
+    assert not (litmus_home / "results").exists()
+
+
+def toy_protocol_path(home: Path) -> Path:
+    return home.parent / "toy.toml"
+
+
+def test_bench_runs_what_is_missing_reports_and_says_where(litmus, toy_protocol, litmus_home, acted):
+    protocol = toy_protocol()
+    said = litmus("bench", protocol, "-j", "1")
+    assert said.code == 0, said.err
+    assert "toy: 10 runs: 10 ok" in said.err
+    folder = litmus_home / "results" / "toy"
+    assert {str(folder / name) for name in ("table.md", "table.csv", "report.html", "figures")} <= set(said.out.split())
+    assert (folder / "report.html").is_file()
+    said = litmus("bench", protocol)
+    assert "toy: 10 runs, 10 done, 0 to run" in said.err
+
+
+def test_a_failed_run_is_a_line_and_a_code(litmus, toy_protocol, litmus_home, acted, monkeypatch):
+    from bench.runner.resolve import Competitor
+
+    def act(spec: str) -> Competitor:
+        return Competitor(spec, spec, {"act": "refuse" if spec == "lora" else ""}, 0.1)
+
+    monkeypatch.setattr(resolve, "competitor", act)
+    said = litmus("bench", toy_protocol())
+    assert said.code == 1
+    assert "error: lora lr 0.1 · toy/subject-a · seed 0: one clear line" in said.err
+    assert (litmus_home / "results" / "toy" / "table.md").is_file()
+
+
+def test_run_is_a_board_of_ones_own(litmus, tmp_path, picture, litmus_home, acted):
+    for i in range(3):
+        picture(tmp_path / "my dog" / f"{i}.png", seed=i)
+    words = [
+        "--task",
+        f"folder:{tmp_path / 'my dog'}",
+        "--class-word",
+        "corgi",
+        "-m",
+        "lora",
+        "-m",
+        "bias",
+        "--lr",
+        "0.01",
+    ]
+    said = litmus("run", *words, "--base", "toy", "--extractors", "toy", "--seeds", "0-1")
+    assert said.code == 0, said.err
+    assert "mine: 6 runs, 0 done, 6 to run" in said.err  # two methods and the floor, two seeds; no truth, no ceiling
+    note = next(line for line in said.err.splitlines() if "does not know the words" in line)
+    assert "corgi" in note
+    assert said.err.count("does not know the words") == 1
+    assert str(litmus_home / "results" / "mine" / "runs") in said.err
+    assert [line.split()[:2] for line in said.out.splitlines() if line.startswith("lora")] == [["lora", "0.01"]] * 2
+
+
+def test_sweep_prints_the_best_rate_and_its_rule(litmus, toy_protocol, acted, monkeypatch):
+    rates = "[sweep.lrs]\nlora = [0.001, 0.01, 0.1]\n"
+    path = toy_protocol(('[[methods]]\nspec = "lora"\n[[methods]]\nspec = "bias"\n', rates))
+    said = litmus("sweep", path)
+    assert said.code == 0, said.err
+    assert "toy: 12 runs: 12 ok" in said.err
+    assert said.out.splitlines()[1].startswith("lora")
+    assert "rule: " in said.out
+
+
+def test_another_package_called_bench_is_noticed(tmp_path):
+    (tmp_path / "bench").mkdir()
+    (tmp_path / "bench" / "__init__.py").write_text("")  # somebody else's, mixed up with our __main__
+    (tmp_path / "bench" / "__main__.py").write_text(Path(command.__file__).read_text())
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "--help"], cwd=tmp_path, capture_output=True, text=True, env={"PATH": ""}
+    )
+    assert done.returncode == 1
+    assert "another package called 'bench'" in done.stderr
+    assert "environment of its own" in done.stderr

@@ -87,7 +87,7 @@ def params(
     `litmus params --methods lora,adapter --share 0.05%,0.2% --format csv`
     """
     from bench.core.errors import nearest
-    from bench.core.text import share_of, split
+    from bench.core.text import refusals, share_of, split
     from bench.listings import params as counts
 
     if form not in counts.FORMATS:
@@ -97,7 +97,7 @@ def params(
         print_table(*counts.wide(found))
     else:
         print(counts.written(found, form))
-    for line in counts.refusals(found):
+    for line in refusals(found):
         say(line)
 
 

@@ -15,9 +15,10 @@ ROOT = Path(__file__).resolve().parents[2]
 ACTOR = '''
 """A worker without torch: `hyper["act"]` says what becomes of a run."""
 import os, signal, sys, time
-from bench.config import LitmusError
-from bench.record import DiskError, Record
-from bench import worker
+from bench.core.errors import LitmusError
+from bench.core.files import DiskError
+from bench.records.record import Record
+from bench.runner import worker
 
 if "DEAF" in os.environ:  # as where the kernel cannot be asked to end a process with its parent
     worker._die_with = lambda parent: None
@@ -35,7 +36,7 @@ def execute(key, run, folder, report):
     elif act == "exit":
         os._exit(int(value))
     elif act == "write":
-        from bench.record import write_bytes
+        from bench.core.files import write_bytes
         write_bytes(folder / f"{key}.png", b"x" * int(value))
     elif act == "fail":
         raise ValueError("two\\nlines")

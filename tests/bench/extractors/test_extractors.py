@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bench import extractors
 from bench.core.errors import LitmusError
 from bench.extractors import extractors_digest, load_extractors
 from bench.extractors.base import Extractors
@@ -22,7 +21,7 @@ def test_pictures_become_unit_features(toy_extractors, images, name, monkeypatch
     assert whole.shape == (5, 16)
     torch.testing.assert_close(whole.norm(dim=1), torch.ones(5))
     assert not whole[0].allclose(whole[1])
-    monkeypatch.setattr(extractors, "CHUNK", 2)
+    monkeypatch.setattr("bench.extractors.base.CHUNK", 2)
     torch.testing.assert_close(getattr(toy_extractors, name)(images), whole)
 
 
@@ -66,7 +65,7 @@ def test_the_digest_needs_no_loading(toy_extractors):
 def test_unknown_and_missing(monkeypatch, tmp_path):
     with pytest.raises(LitmusError, match="unknown extractors 'poket': did you mean 'pocket'"):
         load_extractors("poket")
-    monkeypatch.setattr(extractors, "POCKET", tmp_path)
+    monkeypatch.setattr("bench.extractors.pocket.FOLDER", tmp_path)
     load_extractors.cache_clear()
     for ask in (load_extractors, extractors_digest):
         with pytest.raises(LitmusError, match="weights are missing"):

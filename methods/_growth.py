@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from bench.method import LitmusError, Network
-from methods._reparam import Reparam, normal, thetas
+from bench.method.reparam import Reparam, normal, thetas
 
 STD = 0.02  # of both factors at the start
 

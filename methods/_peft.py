@@ -1,8 +1,12 @@
-"""What every tuner of Hugging Face's peft needs to be a method here; the tuners themselves are in methods/hub.py.
+"""What every tuner of Hugging Face's peft needs to be a method here: `Tuner`, the base class of those methods.
 
 A tuner wraps layers one by one, so a method says what peft's configuration is for a weight of shape (out, in) and how
 many scalars that costs; layers of equal settings are wrapped in one go. A convolution's weight counts as
-(out, in * kh * kw).
+(out, in * kh * kw). What is random and frozen comes from a hyperparameter `projection_seed`, never from the run's own
+stream, so that it need not be stored.
+
+Written against peft 0.21.2; a tuner that the installed release lacks is refused when it is attached. What of peft is no
+method here stands in methods/_unavailable.py, with the reason.
 """
 
 from __future__ import annotations
@@ -179,3 +183,9 @@ def divisor(most: float, *sizes: int) -> int:
     """The largest whole number that divides all `sizes` and is not above `most`; 1 at least."""
     common = int(np.gcd.reduce(sizes))
     return max(d for d in range(1, common + 1) if common % d == 0 and d <= max(most, 1))
+
+
+def one_of(method: Method, field: str, known: tuple[str, ...]) -> None:
+    """LitmusError where the hyperparameter `field` is none of the words in `known`."""
+    if getattr(method, field) not in known:
+        raise LitmusError(f"{method.name}: {field} is one of {', '.join(known)}, not {getattr(method, field)!r}")

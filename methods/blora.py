@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.method import LitmusError, Network, register
-from methods._reparam import LowRank
+from bench.method.reparam import LowRank
 
 PARTS = {"content": (0,), "style": (1,), "both": (0, 1)}
 
@@ -45,10 +45,10 @@ class BLoRA(LowRank):
         if self.part not in PARTS:
             raise LitmusError(f"blora: part is one of {', '.join(PARTS)}, not {self.part!r}")
 
-    def places(self, net: Network) -> dict[str, Any]:
+    def layers(self, net: Network) -> dict[str, Any]:
         stages = _stages(net)
         inside = tuple(stages[i] + "." for i in PARTS[self.part])
-        return {path: layer for path, layer in super().places(net).items() if path.startswith(inside)}
+        return {path: layer for path, layer in super().layers(net).items() if path.startswith(inside)}
 
 
 def _stages(net: Network) -> list[str]:

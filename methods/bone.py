@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.method import LitmusError, register
-from methods._reparam import Reparam, apply, flat
+from bench.method.reparam import Reparam, apply, flat
 
 
 @register

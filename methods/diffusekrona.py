@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.method import LitmusError, register
-from methods._reparam import Reparam, apply, flat, normal
+from bench.method.reparam import Reparam, apply, flat, normal
 
 
 @register

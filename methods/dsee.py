@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from bench.method import LitmusError, register
-from methods._reparam import LowRank, apply, flat, svd
+from bench.method.reparam import LowRank, apply, flat, svd
 
 SUPPORTS = ("residual", "magnitude")
 

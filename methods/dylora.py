@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from bench.method import LitmusError, Network, register
-from methods._reparam import LowRank, apply, draws, flat, grouped, mix, thetas
+from bench.method.reparam import LowRank, apply, draws, flat, grouped, mix, thetas
 
 
 @register

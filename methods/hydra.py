@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from bench.method import LitmusError, register
-from methods._reparam import Reparam, apply, flat, grouped, mix, uniform
+from bench.method.reparam import Reparam, apply, flat, grouped, mix, uniform
 
 BRANCHES = ("both", "parallel", "sequential")
 

@@ -24,8 +24,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.method import LitmusError, Method, Network, register
+from bench.method.bypass import Bottleneck, Branch, Parallel, bottleneck_size, insert, sublayers
 from bench.network.sites import sites
-from methods._bypass import Bottleneck, Parallel, Side, bottleneck_size, stand, sublayers
 
 STD = 0.02  # of the prefix at the start
 LONGEST = 16  # the prefix of exps/run_glue.sh
@@ -76,15 +76,15 @@ class MAM(Method):
     def attach(self, net: Network, rng: torch.Generator) -> None:
         for _, first, last in sublayers(net, "ffn"):
             adapter = Bottleneck(first.in_features, last.out_features, self.width, self.scale, last.weight).draw(rng)
-            stand(last, "mam_ffn", Parallel(adapter), source=first)
+            insert(last, "mam_ffn", Parallel(adapter), source=first)
         if self.attn == "parallel":
             for _, first, last in sublayers(net, "attn"):
                 adapter = Bottleneck(first.in_features, last.out_features, self.places, 1.0, last.weight).draw(rng)
-                stand(last, "mam_attn", Parallel(adapter), source=first)
+                insert(last, "mam_attn", Parallel(adapter), source=first)
             return
         for attention, to_k, to_v in _attentions(net):
             for layer in (to_k, to_v):
-                stand(layer, "mam_prefix", Prefix(self.places, layer.weight).draw(rng))
+                insert(layer, "mam_prefix", Prefix(self.places, layer.weight).draw(rng))
             if hasattr(attention, "prepare_attention_mask"):
                 attention.prefix_length = self.places
                 attention.prepare_attention_mask = MethodType(_widened, attention)
@@ -97,7 +97,7 @@ class MAM(Method):
         return ffn + sum(self.places * (k.out_features + v.out_features) for _, k, v in _attentions(net))
 
 
-class Prefix(Side):
+class Prefix(Branch):
     """y (B, L, C) -> (B, length + L, C): the same rows in front of every sample's keys or values."""
 
     def __init__(self, length: int, like: Tensor):

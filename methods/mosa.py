@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.method import LitmusError, Method, Network, register
+from bench.method.reparam import draws, thetas, uniform, wide, wrap
 from bench.network.sites import sites
-from methods._reparam import draws, thetas, uniform, wide, wrap
 
 SHARES = ("down", "up", "neither")
 

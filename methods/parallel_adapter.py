@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from bench.method import LitmusError, Method, Network, register
-from methods._bypass import PLACES, Bottleneck, Parallel, bottleneck_size, stand, sublayers
+from bench.method.bypass import PLACES, Bottleneck, Parallel, bottleneck_size, insert, sublayers
 
 
 @register
@@ -49,7 +49,7 @@ class ParallelAdapter(Method):
             adapter = Bottleneck(first.in_features, last.out_features, self.width, self.scale, last.weight).draw(rng)
             # FLUX.2's single blocks end attention and feed-forward in one layer: a name for each
             name = "parallel_adapter" if not hasattr(last, "parallel_adapter") else "parallel_adapter_ffn"
-            stand(last, name, Parallel(adapter), source=first)
+            insert(last, name, Parallel(adapter), source=first)
 
     def count(self, net: Network) -> int:
         ends = [(a.in_features, b.out_features) for _, a, b in sublayers(net, self.place)]

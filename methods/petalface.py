@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from bench.method import LitmusError, Network, register
-from methods._reparam import Reparam, apply, flat, grouped, mix, normal, thetas
+from bench.method.reparam import Reparam, apply, flat, grouped, mix, normal, thetas
 
 GATES = ("constant", "timestep")
 LAST = 1000.0  # a Network's times run from 0 to 1000

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import torch
 
 from bench.method import LitmusError, Method, Network, register
+from bench.method.bypass import Bottleneck, Series, bottleneck_size, insert
 from bench.network.sites import sites
-from methods._bypass import Bottleneck, Series, bottleneck_size, stand
 
 PLACEMENTS = {"houlsby": "attn.to_out+ff.down", "pfeiffer": "ff.down"}
 
@@ -66,7 +66,7 @@ class SeriesAdapter(Method):
             adapter = Bottleneck(out, out, self.width, self.scale, layer.weight).draw(rng)
             if self.init == "paper":
                 _near_zero(adapter, rng)
-            stand(layer, "series_adapter", Series(adapter))
+            insert(layer, "series_adapter", Series(adapter))
 
     def count(self, net: Network) -> int:
         layers = sites(net, PLACEMENTS[self.placement]).values()

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from bench.method import LitmusError, Network, register
+from bench.method.reparam import Reparam, svd, thetas, unwrap, wide, wrap
 from bench.network.sites import sites
-from methods._reparam import Reparam, svd, thetas, unwrap, wide, wrap
 
 
 @register

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from bench.method import LitmusError, register
-from methods._reparam import Reparam, apply, flat, grouped, mix, svd
+from bench.method.reparam import Reparam, apply, flat, grouped, mix, svd
 
 
 @register

@@ -23,8 +23,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.method import LitmusError, Method, Network, register
+from bench.method.bypass import Branch, draw_down, insert, linear, zero
 from bench.network.sites import sites
-from methods._bypass import Side, bare, draw_down, stand, zero
 
 STREAMS = ("attn1.to_out", "attn2.to_out", "ff.down")
 
@@ -59,16 +59,16 @@ class UniAdapter(Method):
     def attach(self, net: Network, rng: torch.Generator) -> None:
         for path, ends in _blocks(net):
             like = next(iter(ends.values())).weight
-            width, kind = len(like), {"dtype": like.dtype, "device": like.device}
-            down = bare(width, self.width, kind)
+            width = len(like)
+            down = linear(width, self.width, like)
             draw_down(down, rng)
             net.get_submodule(path).uniadapter_down = down
-            ups = {role: bare(self.width, width, kind) for role in ends}
+            ups = {role: linear(self.width, width, like) for role in ends}
             for role, layer in ends.items():
                 zero(ups[role])
                 own = STREAMS[0] if self.cross and role.startswith(STREAMS[1]) else None
                 other = next((up for key, up in ups.items() if own and key.startswith(own)), None)
-                stand(layer, "uniadapter", SharedDown(down, ups[role], other, self.scale))
+                insert(layer, "uniadapter", SharedDown(down, ups[role], other, self.scale))
 
     def count(self, net: Network) -> int:
         total = 0
@@ -78,7 +78,7 @@ class UniAdapter(Method):
         return total
 
 
-class SharedDown(Side):
+class SharedDown(Branch):
     """y + s (up + other)(relu(down(y))); `down` and `other` belong to other modules, which train them."""
 
     def __init__(self, down: nn.Linear, up: nn.Linear, other: nn.Linear | None, scale: float):

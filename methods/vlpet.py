@@ -20,14 +20,13 @@ two halves.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.method import LitmusError, Method, Network, register
-from methods._bypass import Bottleneck, Side, bare, bottleneck_size, draw_down, stand, sublayers, zero
+from bench.method.bypass import Bottleneck, Branch, bottleneck_size, draw_down, insert, linear, sublayers, zero
 
 GATES = ("large", "middlex", "middley", "small")
 
@@ -80,7 +79,7 @@ class VLPET(Method):
             # FLUX.2's single blocks end attention and feed-forward in one layer: gated once
             if not hasattr(last, "vlpet"):
                 side = Gated(self, in_, out, last.weight).draw(self, rng)
-                stand(last, "vlpet", side, source=first)
+                insert(last, "vlpet", side, source=first)
 
     def count(self, net: Network) -> int:
         ends = {path: (first.in_features, last.out_features) for path, first, last in sublayers(net, "both")}
@@ -95,22 +94,23 @@ class VLPET(Method):
         }[self.gate]
 
 
-class Gated(Side):
+class Gated(Branch):
     """y -> G * (y + adapter(y))."""
+
+    listens = True
 
     def __init__(self, method: VLPET, in_: int, out: int, like: Tensor):
         super().__init__()
-        kind: Any = {"dtype": like.dtype, "device": like.device}
         self.kind, self.factor = method.gate, 2.0 if method.start == "base" else 1.0
         adapter = Bottleneck(out, out, method.width, 1.0, like)
         self.down, self.up = adapter.down, adapter.up
         match method.gate:
             case "large":
-                self.gate_down, self.gate = bare(in_, method.gate_rank, kind), bare(method.gate_rank, out, kind)
+                self.gate_down, self.gate = linear(in_, method.gate_rank, like), linear(method.gate_rank, out, like)
             case "middley":
                 self.scale = nn.Parameter(like.new_zeros(out))  # (C,)
             case _:
-                self.gate = bare(out if method.gate == "middlex" else in_ + out, 1, kind)
+                self.gate = linear(out if method.gate == "middlex" else in_ + out, 1, like)
 
     def draw(self, method: VLPET, rng: torch.Generator) -> Gated:
         draw_down(self.down, rng)

@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 
-from bench import method as contract
 from bench.bases.architectures import ARCHITECTURES, shape
 from bench.bases.toy import toy_network, toy_text
 from bench.core.errors import LitmusError, nearest
@@ -27,7 +26,7 @@ from bench.cost.hollow import hollow, matched
 from bench.cost.measure import Example
 from bench.cost.small import small
 from bench.cost.step import Step, counted
-from bench.method import Method, Network, attached, load_plugins, make, parse_spec, state
+from bench.method import METHODS, Method, Network, attached, load_plugins, make, parse_spec, state
 from bench.network.calls import shapes
 from bench.training.attach import prepared
 
@@ -150,7 +149,7 @@ def wanted(
 def chosen(methods: Sequence[str] = ()) -> list[Method]:
     """The methods of these specs; all that train something without them, or for "all"."""
     load_plugins()
-    wanted = contract.METHODS if not methods or list(methods) == ["all"] else methods
+    wanted = sorted(METHODS) if not methods or list(methods) == ["all"] else methods
     made = [make(name, **hyper) for name, hyper in map(parse_spec, wanted)]
     return [method for method in made if method.trains]
 

@@ -9,13 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench import method as contract
 from bench.bases.architectures import ARCHITECTURES, shape
 from bench.core.errors import LitmusError
 from bench.core.files import whole
 from bench.core.text import markdown
 from bench.listings.params import NEAR
-from bench.method import Method, Network, load_plugins, make, parse_spec, reach
+from bench.method import METHODS, Method, Network, load_plugins, make, parse_spec, reach
 
 SHARES = (0.0005, 0.002, 0.0075, 0.03)  # of the denoiser's scalars
 STEPS = 24  # doublings of the distance at which a size on the other side of the budget is looked for
@@ -50,7 +49,7 @@ class Cell:
 def cells(methods: Sequence[str] = (), base: str = "sd15", shares: Sequence[float] = SHARES) -> list[Cell]:
     """Every method with a size (or each spec of `methods`) at each share of `base`'s denoiser."""
     load_plugins()
-    made = [make(name, **hyper) for name, hyper in map(parse_spec, methods or sorted(contract.METHODS))]
+    made = [make(name, **hyper) for name, hyper in map(parse_spec, methods or sorted(METHODS))]
     net = shape(base)
     return [_cell(method, net, share) for method in made if method.size_field for share in shares]
 

@@ -14,11 +14,10 @@ from typing import Any
 
 from torch import nn
 
-from bench import method as contract
 from bench.checks.arena import arena, fresh
 from bench.core.errors import LitmusError
 from bench.core.text import markdown
-from bench.method import Method, Network, load_plugins, state
+from bench.method import METHODS, Method, Network, load_plugins, state
 from bench.network.sites import sites
 
 END = "<!-- Written by `litmus methods --write docs/methods.md` up to here; what follows is kept. -->"
@@ -60,7 +59,7 @@ class Place:
 def own() -> dict[str, type[Method]]:
     """This project's methods by name, without plug-ins."""
     load_plugins()
-    return {name: cls for name, cls in sorted(contract.METHODS.items()) if cls.__module__.startswith("methods.")}
+    return {name: cls for name, cls in sorted(METHODS.items()) if cls.__module__.startswith("methods.")}
 
 
 def unavailable() -> dict[str, str]:
@@ -96,7 +95,7 @@ def listing() -> tuple[list[str], list[list[str]]]:
         "what it does",
     ]
     body = []
-    for name, cls in sorted(contract.METHODS.items()):
+    for name, cls in sorted(METHODS.items()):
         try:
             one = cls()
         except (LitmusError, TypeError) as error:  # somebody's file, half written: the list must not fail with it
@@ -183,9 +182,7 @@ def page() -> str:
 def _paragraph(name: str, cls: type[Method]) -> str:
     about = " ".join((inspect.getdoc(cls) or "").split("\n\n")[0].split())
     formula = f"`{cls.formula}`. " if cls.formula else ""
-    module = sys.modules[cls.__module__]
-    family = cls.__module__ != f"methods.{name}"
-    cited = "" if family else " ".join((module.__doc__ or "").strip().split("\n\n")[0].split())
+    cited = " ".join((sys.modules[cls.__module__].__doc__ or "").strip().split("\n\n")[0].split())
     lines = [
         f"### {name}",
         "",

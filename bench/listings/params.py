@@ -8,11 +8,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from bench import method as contract
 from bench.bases.architectures import ARCHITECTURES, shape
 from bench.core.errors import LitmusError
 from bench.core.text import markdown, size_text
-from bench.method import Method, load_plugins, make, parse_spec, reach
+from bench.method import METHODS, Method, load_plugins, make, parse_spec, reach
 
 WIDTH = 4  # bytes of a scalar in a stored float32 file, its header left out
 NEAR = 0.02  # of a wanted share: further off is said beside the number
@@ -42,7 +41,7 @@ class Row:
 def rows(methods: Sequence[str] = (), bases: Sequence[str] = (), shares: Sequence[float] = ()) -> list[Row]:
     """A row per method (a spec; all registered without it), base and share; without shares at the method's own size."""
     load_plugins()
-    made = [make(name, **hyper) for name, hyper in map(parse_spec, methods or contract.METHODS)]
+    made = [make(name, **hyper) for name, hyper in map(parse_spec, methods or sorted(METHODS))]
     return [
         _row(base, method, share)
         for method in made

@@ -128,7 +128,7 @@ def load_file(path: str | Path) -> list[type[Method]]:
 def attached(method: Method, net: Network, rng: torch.Generator, losses: Sequence[Loss] = ()) -> Network:
     """`net` itself, frozen and with `method` attached: how the harness calls `attach`, or `attach_data`."""
     if not method.quantised and method.side != "text" and quantised(net.denoiser):
-        fit = ", ".join(name for name, cls in METHODS.items() if cls.quantised and cls.trains)
+        fit = ", ".join(name for name, cls in sorted(METHODS.items()) if cls.quantised and cls.trains)
         raise LitmusError(
             f"{method.name} reads or writes weights that this base holds in 4 or 8 bits: leave out --quantise, or take "
             f"one that does not ({fit})"

@@ -68,10 +68,18 @@ ROLES = sorted({role for roles in BLOCKS.values() for role in roles})
 
 
 def sites(net: nn.Module, role: str, optional: bool = False) -> dict[str, Any]:
-    """The modules of `net` that play `role`, by path from `net`, in the network's own order.
+    """The modules of `net` that play `role`, by path, in the network's own order.
 
-    A Network means its denoiser; look at its text side with `sites(net.text, ...)`. Raises LitmusError for an unknown
-    role, and for one that `net` has no place for unless it is `optional`: a method must not train nothing in silence.
+    Paths are relative to the module that is given, so that `net.get_submodule(path)` is the module found:
+
+      sites(net, ...)           a Network: its denoiser alone is searched, and paths begin with "denoiser."
+      sites(net.denoiser, ...)  the same modules, with paths inside the denoiser, as peft's target_modules takes them
+      sites(net.text, ...)      the text encoder's modules, with paths inside it
+      sites(block, ...)         any other module, with paths inside it
+
+    To put another module in the place of one, `net.set_submodule(path, new)` with a path from the same `net`. Raises
+    LitmusError for an unknown role, and for one that `net` has no place for unless it is `optional`: a method must not
+    train nothing in silence.
     """
     part: Any = net
     prefix = ""
@@ -171,7 +179,10 @@ PAIRS: tuple[tuple[str, str], ...] = tuple((a, b) for a in POSITIONS for b in PO
 
 
 def ways(net: nn.Module, source: str, target: str) -> dict[str, Any]:
-    """The blocks of `net` that have both positions, by path. Raises LitmusError where none has."""
+    """The blocks of `net` that have both positions, by path from `net` as in `sites`.
+
+    Raises LitmusError where none has both.
+    """
     found = sites(net, source)
     both = {path: block for path, block in found.items() if target in _known(block).widths}
     if not both:

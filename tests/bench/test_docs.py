@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from typer.testing import CliRunner
 
 from bench.checks import contract as checks
+from bench.method import METHODS as REGISTRY
 
 PAGE = Path(__file__).parents[2] / "docs" / "adding-a-method.md"
 TEXT = PAGE.read_text(encoding="utf-8")
@@ -18,9 +21,16 @@ METHODS = {re.search(r'^    name = "(\w+)"', block, re.MULTILINE)[1]: block for 
 TESTS = [block for block in BLOCKS if "@register" not in block]
 
 
+@pytest.fixture(autouse=True)
+def _registry():
+    """What a test registers is forgotten after it."""
+    with patch.dict(REGISTRY):
+        yield
+
+
 @pytest.fixture(params=METHODS)
-def file(request, tmp_path, registry):
-    """A method of the page, saved under the name that the page gives it; the registry forgets it afterwards."""
+def file(request, tmp_path):
+    """A method of the page, saved under the name that the page gives it."""
     path = tmp_path / f"{request.param}.py"
     assert f"`{path.name}`:" in TEXT, "the page says how to save it"
     path.write_text(METHODS[request.param], encoding="utf-8")
@@ -28,7 +38,7 @@ def file(request, tmp_path, registry):
 
 
 def test_the_page_has_the_blocks_that_this_file_runs():
-    assert list(METHODS) == ["norms", "lowrank"]
+    assert list(METHODS) == ["norms", "lora_xs", "adaptformer"]
     assert len(TESTS) == 1
 
 
@@ -54,7 +64,7 @@ def test_the_page_s_method_is_listed(file, monkeypatch):
     assert "arXiv" in row
 
 
-def test_the_page_s_test_runs(tmp_path, monkeypatch, registry):
+def test_the_page_s_test_runs(tmp_path, monkeypatch):
     monkeypatch.setattr(checks, "ALL", (checks.declares_itself, checks.counts_by_formula))
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "norms.py").write_text(METHODS["norms"], encoding="utf-8")
@@ -66,7 +76,39 @@ def test_the_page_s_test_runs(tmp_path, monkeypatch, registry):
         sys.modules.pop("norms", None)
 
 
-def test_the_page_s_failure_is_what_one_sees(tmp_path, monkeypatch, registry):
+def test_the_page_s_method_passes_on_the_command_line(file):
+    from bench.__main__ import app
+
+    shown = CliRunner().invoke(app, ["check-method", str(file)])
+    assert shown.exit_code == 0, shown.output
+    assert len(re.findall(rf"^ok +{file.stem} ", shown.output, re.MULTILINE)) == len(checks.ALL)
+
+
+@pytest.mark.parametrize("name", ["lora_xs", "adaptformer"])
+def test_an_author_patches_nothing(name):
+    assert not re.search(r"__class__|__dict__|MethodType|\.forward *=", METHODS[name])
+
+
+def test_the_names_that_the_page_promises_are_there():
+    table = TEXT.partition("## What you may rely on")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `(bench[\w.]*)` \| (.*) \|$", table, re.MULTILINE)
+    assert len(rows) == 5
+    for module, names in rows:
+        home = importlib.import_module(module)
+        assert [name for name in re.findall(r"`(\w+)`", names) if not hasattr(home, name)] == []
+    for module in ("bench.method.reparam", "bench.method.bypass"):
+        home = importlib.import_module(module)
+        mine = {
+            name
+            for name, thing in vars(home).items()
+            if not name.startswith("_") and getattr(thing, "__module__", module) == module and name != "annotations"
+        }
+        public = {name for name in mine if not isinstance(vars(home)[name], type(re))}
+        assert public == set(home.__all__)
+        assert all(vars(home)[name].__doc__ for name in home.__all__)
+
+
+def test_the_page_s_failure_is_what_one_sees(tmp_path, monkeypatch):
     """The line that the page quotes for a forgotten bias, word for word."""
     monkeypatch.setattr(checks, "ALL", (checks.counts_by_formula,))
     path = tmp_path / "norms.py"

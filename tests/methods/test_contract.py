@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import sys
+from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
+import methods
 from bench.bases.toy_transformers import toy_transformer
 from bench.checks import contract as checks
-from bench.method import METHODS, load_plugins, make, parse_spec
+from bench.commands.shared import method_names
+from bench.method import METHODS, LitmusError, load_plugins, make, parse_spec
 
 load_plugins()
 OWN = [name for name, cls in METHODS.items() if cls.__module__.startswith("methods.")]
@@ -18,9 +23,54 @@ VARIANTS = [
     "adapter[init=paper,activation=silu,scale=2.0]",
     "adapter[source=resi,target=reso,width=4]",
 ]
-FAMILIES = ("methods.hub", "methods._hub_")  # one file, many small entries
+HEAD = """
+from bench.method import Method, register
+
+@register
+class One(Method):
+    name, paper = {0!r}, "none"
+
+"""
 # Methods that have no place in a transformer of SD 3's kind, and the word of their own refusal that says why.
 NOT_IN_SD3 = {"blora": "it is a method for U-Nets"}
+
+
+def test_files_registry_and_completion_list_the_same_names(monkeypatch):
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda **group: [])  # of whatever else is installed here
+    files = [path.stem for path in Path(methods.__path__[0]).glob("*.py") if not path.stem.startswith("_")]
+    assert sorted(files) == sorted(OWN) == method_names()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line"),
+    [
+        ("zzz", "", "methods/zzz.py registers no method:"),
+        ("zzz", HEAD.format("other"), "methods/zzz.py registers other:"),
+        ("zzz", HEAD.format("zzz") + HEAD.format("other"), "methods/zzz.py registers other, zzz:"),
+        ("_zzz", HEAD.format("zzz"), "methods/_zzz.py registers zzz:"),
+    ],
+)
+def test_a_file_that_does_not_register_its_own_name_is_refused(name, text, line, tmp_path, monkeypatch):
+    (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.setattr(methods, "__path__", [str(tmp_path)])
+    try:
+        with patch.dict(METHODS), pytest.raises(LitmusError, match=line):
+            methods._load()
+    finally:
+        sys.modules.pop(f"methods.{name}", None)
+        methods.__dict__.pop(name, None)
+
+
+def test_a_file_that_registers_its_own_name_is_loaded(tmp_path, monkeypatch):
+    (tmp_path / "zzz.py").write_text(HEAD.format("zzz"))
+    monkeypatch.setattr(methods, "__path__", [str(tmp_path)])
+    try:
+        with patch.dict(METHODS):
+            methods._load()
+            assert METHODS["zzz"].__module__ == "methods.zzz"
+    finally:
+        sys.modules.pop("methods.zzz", None)
+        methods.__dict__.pop("zzz", None)
 
 
 def test_the_registry_holds_the_known_methods():
@@ -62,7 +112,6 @@ def test_contract_on_a_transformer(spec, places):
 @pytest.mark.parametrize("name", OWN)
 def test_file_and_class_say_the_same_name(name):
     cls = METHODS[name]
-    if not cls.__module__.startswith(FAMILIES):
-        assert cls.__module__ == f"methods.{name}"
-        assert "__doc__" in vars(cls), "the table's last column is the docstring's first line"
+    assert cls.__module__ == f"methods.{name}"
+    assert "__doc__" in vars(cls), "the table's last column is the docstring's first line"
     assert (inspect.getdoc(cls) or "").strip()

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bench.method import Network, figures, fit_budget, make, parse_spec
-from methods import _reparam
+from bench.method.reparam import LowRank, Reparam
 
 # Attention: 16 blocks of widths 320 x 5, 640 x 5, 1280 x 6, together 12,480; per block six layers d x d, two d x 768.
 SD15 = {
@@ -81,7 +81,7 @@ def sdxl():
 def test_blora_takes_the_paper_s_two_stages_of_sdxl(sdxl):
     assert sum(p.numel() for p in sdxl.parameters()) == 2_567_463_684
     for part, stage in (("content", 0), ("style", 1)):
-        places = make("blora", part=part).places(sdxl)  # type: ignore[attr-defined]
+        places = make("blora", part=part).layers(sdxl)  # type: ignore[attr-defined]
         assert all(path.startswith(f"denoiser.up_blocks.0.attentions.{stage}.") for path in places)
         assert len(places) == 80  # 10 blocks of 8 layers
     # r = 64; per block six layers 1280 x 1280 and two 1280 x 2048
@@ -100,7 +100,7 @@ def test_a_budget_is_met(name, sd15):
     assert abs(fitted.count(sd15) - wanted) == min(abs(n - wanted) for n in near)
 
 
-@pytest.mark.parametrize("module", [_reparam.Reparam, _reparam.LowRank])
+@pytest.mark.parametrize("module", [Reparam, LowRank])
 def test_the_family_itself_is_no_competitor(module):
     from bench.method import METHODS
 

@@ -13,8 +13,9 @@ from bench.bases.toy import toy_network
 from bench.checks.arena import arena, train
 from bench.core.rng import rng
 from bench.method import LitmusError, Network, attached, load_state, make, state
+from bench.method.reparam import flat, thetas, wrap
 from bench.network.sites import sites
-from methods._reparam import flat, thetas, wrap
+from methods._growth import Orthogonal
 
 X, C = torch.randn(2, 4, 8, 8, generator=rng("x")), torch.randn(2, 4, 16, generator=rng("c"))
 T = torch.tensor([3, 700])
@@ -392,3 +393,24 @@ def test_triadaptlora_s_new_rank_leaves_what_was_learned_in_place():
     method.settle(layer.theta, growing=False)
     assert torch.equal(method.middle(layer.theta)[:2, :2], c[:2, :2])
     assert not method.middle(layer.theta)[2:].any()
+
+
+# The families' own parts
+
+
+def test_penalty_adds_its_gradient_and_changes_nothing_else():
+    p = torch.randn(3, 7, generator=rng("p"), requires_grad=True)
+    x = torch.randn(3, 7, generator=rng("q"))
+    out: Any = Orthogonal.apply(p, 0.2)
+    assert out.equal(p)
+    (out * x).sum().backward()
+    mine, p.grad = p.grad, None
+    ((p * x).sum() + 0.2 * (p @ p.T - torch.eye(3)).norm()).backward()
+    torch.testing.assert_close(mine, p.grad)
+
+
+def test_diffusekrona_takes_the_next_smaller_divisor():
+    method: Any = make("diffusekrona")
+    assert method.shapes(320, 768) == ((64, 8), (5, 96))
+    assert method.shapes(32, 12) == ((32, 6), (1, 2))
+    assert method.shapes(7, 11) == ((7, 1), (1, 11))

@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import nn
 
-from bench import method as contract
 from bench.core.rng import rng
 from bench.method import (
     METHODS,
@@ -17,6 +16,7 @@ from bench.method import (
     Method,
     Network,
     attached,
+    contract,
     figures,
     fit_budget,
     load_file,
@@ -199,6 +199,7 @@ FILE = """
 from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
+from unittest.mock import patch
 from bench.method import Method, register
 
 @register
@@ -244,7 +245,7 @@ def test_a_file_may_also_be_imported(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     import mine_too  # type: ignore[import-not-found]
 
-    assert contract.METHODS["mine_too"] is mine_too.Mine
+    assert METHODS["mine_too"] is mine_too.Mine
     del sys.modules["mine_too"]
 
 

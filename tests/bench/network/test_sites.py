@@ -11,7 +11,7 @@ from bench.bases.toy import toy_network
 from bench.core.errors import LitmusError
 from bench.core.rng import rng
 from bench.method import Network, figures, make
-from bench.network.sites import PAIRS, POSITIONS, bridge, features, sites
+from bench.network.sites import PAIRS, POSITIONS, bridge, features, sites, ways
 
 
 def sd3():
@@ -237,3 +237,32 @@ def test_a_bridged_block_keeps_class_and_names():
     bridge(block, "attn2o", "ffni", nn.Linear(32, 32), "extra")
     assert block.state_dict().keys() - before == {"extra.weight", "extra.bias"}
     assert type(block) is kind
+
+
+def test_paths_are_relative_to_the_module_that_is_given():
+    from bench.bases.toy import toy_text
+
+    net = toy_network()
+    net.text = toy_text()
+    whole, inner = sites(net, "attn"), sites(net.denoiser, "attn")
+    assert list(whole) == [f"denoiser.{path}" for path in inner]
+    assert list(whole.values()) == list(inner.values())
+    some = next(block for block in sites(net.denoiser, "block").values())
+    for part in (net, net.denoiser, net.text, some):
+        for path, layer in sites(part, "attn1").items():
+            assert part.get_submodule(path) is layer
+    assert not any(path.startswith("text") for path in sites(net.text, "attn"))
+    assert not {id(m) for m in sites(net.text, "attn").values()} & {id(m) for m in whole.values()}
+    assert all(path.startswith("denoiser.") and net.get_submodule(path) is block
+               for path, block in ways(net, "attn1i", "ffni").items())  # fmt: skip
+    assert all(net.denoiser.get_submodule(path) for path in ways(net.denoiser, "attn1i", "ffni"))
+
+
+def test_a_module_is_put_in_the_place_of_another_by_its_path():
+    net = toy_network()
+    path, old = next(iter(sites(net, "attn.to_out").items()))
+    new = nn.Linear(old.in_features, old.out_features)
+    net.set_submodule(path, new)
+    assert sites(net, "attn.to_out")[path] is new
+    with pytest.raises(AttributeError, match="denoiser"):
+        net.denoiser.set_submodule(path, new)

@@ -149,10 +149,11 @@ def test_two_runners_do_not_share_a_board(tmp_path):
 PARENT = """
 import json, sys
 from pathlib import Path
-from bench import board
-from bench.config import LitmusError, make_protocol
-from bench.plan import key
-from bench.record import Run
+from bench.core.errors import LitmusError
+from bench.protocol.models import make_protocol
+from bench.records.record import Run
+from bench.runner import board
+from bench.runner.plan import key
 runs = [Run.model_validate(r) for r in json.loads(sys.argv[1])]
 plan = {key(r): r for r in runs}
 folder = Path(sys.argv[2])

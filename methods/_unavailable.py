@@ -1,34 +1,6 @@
-"""Every tuner of Hugging Face's peft that can train a denoiser, as methods; what cannot, with the reason.
-
-The entries are in methods/_hub_*.py by family, and the way that a tuner becomes a method in methods/_peft.py. Written
-against peft 0.21.2; a tuner that the installed release lacks is refused when it is attached.
-"""
+"""What peft has that is no method here, with the reason; `litmus methods` and docs/methods.md list it."""
 
 from __future__ import annotations
-
-from methods import (
-    _hub_budget,
-    _hub_data,
-    _hub_lora,
-    _hub_product,
-    _hub_rotate,
-    _hub_shared,
-    _hub_sparse,
-    _hub_vector,
-)
-
-__all__ = ["FAMILIES", "UNAVAILABLE"]
-
-FAMILIES = (
-    _hub_lora,
-    _hub_data,
-    _hub_budget,
-    _hub_product,
-    _hub_rotate,
-    _hub_shared,
-    _hub_sparse,
-    _hub_vector,
-)
 
 _TOKENS = "adds trained tokens to a language model's input, and a denoiser reads no tokens"
 

@@ -1,8 +1,9 @@
-"""The family W' = f(W; theta): its two forms agree, merging folds what was run, copies and seeds stay apart."""
+"""Methods that change a weight, W' = f(W; theta), ours and from outside: two forms agree, merging keeps them."""
 
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -10,11 +11,11 @@ import torch
 from torch import nn
 
 from bench.bases.toy import toy_network
+from bench.checks import contract as checks
 from bench.checks.arena import arena, train
 from bench.core.rng import rng
 from bench.method import METHODS, LitmusError, Network, attached, load_plugins, make, parse_spec, state
-from methods._growth import Orthogonal
-from methods._reparam import Reparam, flat, svd, thetas, wrap
+from bench.method.reparam import LowRank, Reparam, flat, normal, svd, thetas, unwrap, wrap
 
 load_plugins()
 FAMILY = sorted(name for name, cls in METHODS.items() if issubclass(cls, Reparam))
@@ -186,19 +187,121 @@ def test_base_keeps_its_names():
     assert all(".theta." in key for key in state(net))
 
 
-def test_penalty_adds_its_gradient_and_changes_nothing_else():
-    p = torch.randn(3, 7, generator=rng("p"), requires_grad=True)
-    x = torch.randn(3, 7, generator=rng("q"))
-    out: Any = Orthogonal.apply(p, 0.2)
-    assert out.equal(p)
-    (out * x).sum().backward()
-    mine, p.grad = p.grad, None
-    ((p * x).sum() + 0.2 * (p @ p.T - torch.eye(3)).norm()).backward()
-    torch.testing.assert_close(mine, p.grad)
+# --- what an author outside writes
 
 
-def test_diffusekrona_takes_the_next_smaller_divisor():
-    method: Any = make("diffusekrona")
-    assert method.shapes(320, 768) == ((64, 8), (5, 96))
-    assert method.shapes(32, 12) == ((32, 6), (1, 2))
-    assert method.shapes(7, 11) == ((7, 1), (1, 11))
+@dataclass(frozen=True)
+class Outer(Reparam):
+    """Add a product of two trained vectors to each weight at `targets`."""
+
+    name = "outer"
+    paper = "none: a test"
+    lr = 1e-2
+    space = {"lr": (1e-3, 1e-1, "log")}
+
+    def init(self, w, rng):
+        return {"a": normal((w.shape[1],), 0.1, rng, w), "b": w.new_zeros(len(w))}
+
+    def delta(self, w, theta):
+        return torch.outer(theta.b, theta.a)
+
+    def size(self, out, in_):
+        return out + in_
+
+
+@dataclass(frozen=True)
+class Turned(Reparam):
+    """W' = (I + S) W, no sum of W and a change, and the bias turned with it."""
+
+    name = "turned"
+    paper = "none: a test"
+    space = {"lr": (1e-3, 1e-1, "log")}
+
+    def init(self, w, rng):
+        return {"s": w.new_zeros(len(w), len(w))}
+
+    def weight(self, w, theta):
+        return w + (theta.s - theta.s.mT) @ w
+
+    def bias(self, b, theta):
+        return b if b is None else b + (theta.s - theta.s.mT) @ b
+
+    def size(self, out, in_):
+        return out * out
+
+
+@pytest.mark.parametrize("method", [Outer(), Outer(targets="attn2+conv"), Turned(targets="attn+conv"), Turned("ff")])
+def test_three_short_functions_make_a_method_that_passes_every_check(method):
+    place = arena()
+    results = [checks.attempt(check, method, place) for check in checks.ALL]
+    assert [(r.name, r.message) for r in results if not r.ok] == []
+
+
+@pytest.mark.parametrize("missing", ["init", "delta", "size"])
+def test_a_function_that_is_missing_is_named(missing):
+    words = {"init": "what it trains", "delta": "what it computes", "size": "how much it trains"}[missing]
+    method = type("Half", (Outer,), {missing: getattr(Reparam, missing)})()
+
+    def use():
+        net = toy_network()
+        method.count(net)
+        attached(method, net, rng("init"))(*INPUT)
+
+    with pytest.raises(NotImplementedError, match=rf"Half must say {words}: write {missing}\(self"):
+        use()
+
+
+def test_the_text_side_can_be_adapted_by_its_own_paths():
+    from bench.bases.toy import toy_text
+    from bench.network.sites import sites
+
+    class OnText(Outer):
+        side = "text"
+
+        def layers(self, net: Any):
+            return sites(net.text, self.targets)
+
+    net: Any = toy_network()
+    net.text = toy_text()
+    attached(OnText(), net, rng("init"))
+    assert state(net)
+    assert all(key.startswith("text.") for key in state(net))
+
+
+def test_a_layer_is_wrapped_once_and_unwrap_leaves_what_was_there():
+    layer: Any = nn.Linear(3, 4)
+    method, before = Outer(), set(vars(layer))
+    trained = method.init(layer.weight, rng("init"))
+    wrap(layer, method, trained)
+    with pytest.raises(LitmusError, match="a layer is adapted already: attach a method to a network of its own"):
+        wrap(layer, method, trained)
+    unwrap(layer)
+    assert set(vars(layer)) == before
+    assert set(dict(layer.named_parameters())) == {"weight", "bias"}
+    assert not thetas(layer)
+
+
+def test_theta_takes_dtype_mode_and_names_from_the_layer():
+    layer: Any = nn.Linear(3, 4, dtype=torch.bfloat16).eval()
+    wrap(layer, Outer(), {"a": torch.zeros(3)}, {"place": torch.zeros(2, dtype=torch.long), "scale": torch.ones(2)})
+    theta = layer.theta
+    assert (theta.a.dtype, theta.place.dtype, theta.scale.dtype) == (torch.bfloat16, torch.int64, torch.bfloat16)
+    assert not theta.training
+    assert theta.a.requires_grad
+    assert set(layer.state_dict()) == {"weight", "bias", "theta.a"}, "what is frozen is not saved"
+
+
+def test_low_rank_is_lora():
+    @dataclass(frozen=True)
+    class Mine(LowRank):
+        """LoRA."""
+
+        name = "mine"
+        paper = "none: a test"
+
+    method = Mine(rank=2, alpha=6.0)
+    layer = one_layer(method, "linear")
+    w, theta = layer.weight, layer.theta
+    torch.testing.assert_close(method.weight(w, theta), w + 3.0 * theta.b @ theta.a)
+    with pytest.raises(LitmusError, match="mine: rank is at least 1, not 0"):
+        Mine(rank=0)

@@ -14,8 +14,8 @@ from bench.checks import contract as checks
 from bench.core.rng import rng
 from bench.method import attached, make, state
 from bench.network.sites import sites
-from methods._hub_budget import _clusters
 from methods._peft import ADAPTER, wrapped
+from methods.adamss import _clusters
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,8 @@ def digest() -> str:
 
 
 def load() -> Extractors:
+    known = digest()  # first, since it says what to do where the weights are missing
     from bench.extractors.pocket_nets import load_evaluators
 
     nets = load_evaluators(FOLDER)
-    return Extractors("pocket", digest(), 64, {name: list(words) for name, words in nets.labels.items()}, nets)
+    return Extractors("pocket", known, 64, {name: list(words) for name, words in nets.labels.items()}, nets)

@@ -122,7 +122,7 @@ def test_it_runs_the_smoke_protocol(litmus, site, task_folder, litmus_home, tmp_
     import shutil
 
     shutil.copytree(task_folder("subject", "subject-a"), litmus_home / "datasets/toy/subject-a")
-    text = (ROOT / "bench/protocols/smoke.toml").read_text(encoding="utf-8")
+    text = (ROOT / "bench/protocol/smoke.toml").read_text(encoding="utf-8")
     for old, new in (
         ('base = "pocket"', 'base = "toy"'),
         ('extractors = "pocket"', 'extractors = "toy"'),

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.bases.families import FAMILIES, Family, family_of
 from bench.bases.spec import INDEX, SUFFIXES, Spec, pinned
 from bench.bases.weights import (
     STEMS,
@@ -29,6 +28,7 @@ from bench.bases.weights import (
 )
 from bench.core.cache import sha256_file
 from bench.core.errors import LitmusError
+from bench.network.family import FAMILIES, Family, family_of
 
 
 @dataclass(frozen=True)
@@ -156,11 +156,10 @@ def locate(spec: Spec) -> Source:
         folder, revision = snapshot(spec)
     table = read_index(folder)
     pipeline = table["_class_name"]
-    known = family_of(pipeline)
-    if known is None:
+    family = family_of(pipeline)
+    if family is None:
         classes = sorted(cls for one in FAMILIES.values() for cls in one.pipelines)
         raise LitmusError(f"{spec.where} is a {pipeline}, which is not known here: {', '.join(classes)} are")
-    family = known[1]
     index = {name: (x[0], x[1]) for name in family.parts if isinstance(x := table.get(name), list) and all(x[:2])}
     if missing := [name for name in family.parts if name not in index or not (folder / name).is_dir()]:
         raise LitmusError(f"{spec.where} is incomplete (no {', '.join(missing)}): fetch or save it again")

@@ -110,10 +110,11 @@ class SDXL(Family):
     def toy(self) -> nn.Module:
         from diffusers import UNet2DConditionModel
 
+        stages: Any = {"transformer_layers_per_block": (1, 2), "attention_head_dim": (2, 4)}
         return UNet2DConditionModel(
-            sample_size=8, block_out_channels=(16, 32), layers_per_block=1, norm_num_groups=8,
-            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), transformer_layers_per_block=(1, 2),
-            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), cross_attention_dim=WIDTH, attention_head_dim=(2, 4),
-            use_linear_projection=True, addition_embed_type="text_time", addition_time_embed_dim=4,
+            **stages, sample_size=8, block_out_channels=(16, 32), layers_per_block=1, norm_num_groups=8,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), cross_attention_dim=WIDTH,
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), use_linear_projection=True,
+            addition_embed_type="text_time", addition_time_embed_dim=4,
             projection_class_embeddings_input_dim=6 * 4 + 20,
         )  # fmt: skip

@@ -89,6 +89,7 @@ class Family(Part):
     resblocks: ClassVar[tuple[str, ...]] = ()  # residual blocks
     # its pipelines
     pipelines: ClassVar[tuple[str, ...]] = ()  # names of their classes
+    components: ClassVar[tuple[type, ...]] = ()  # classes of its own: ModelMixin for weights, DiffusionPipeline
     denoiser: ClassVar[str] = "transformer"  # the component that is trained
     encoders: ClassVar[tuple[str, ...]] = ("text_encoder",)
     tokenizers: ClassVar[tuple[str, ...]] = ("tokenizer",)
@@ -133,10 +134,8 @@ class Family(Part):
         return "none" if settings.get("is_distilled") else "free"
 
     def component(self, cls: str) -> type | None:
-        """The class called `cls` of a component or pipeline that is the family's own; None: diffusers or transformers
-        have it.
-        """
-        return None
+        """The class called `cls` among the family's own; None: it is one of diffusers or transformers."""
+        return next((own for own in self.components if own.__name__ == cls), None)
 
     @property
     def parts(self) -> tuple[str, ...]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bench.bases.families import family_of
 from bench.bases.spec import COMMIT, INDEX, SUFFIXES, Spec
 from bench.bases.weights import read_json
 from bench.core.errors import LitmusError
+from bench.network.family import family_of
 
 CARDS = ("README.md", "LICENSE*")
 
@@ -72,7 +72,7 @@ def _commit(where: str, revision: str) -> str:
 
 def _parts(index: dict[str, Any]) -> list[str]:
     known = family_of(str(index.get("_class_name")))
-    names = known[1].parts if known else ()
+    names = known.parts if known else ()
     return [name for name in names if isinstance(x := index.get(name), list) and x[0]]
 
 

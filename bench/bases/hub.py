@@ -82,19 +82,10 @@ def load(text: str) -> Base:
         notes=notes,
         compute=spec.dtype,
         place=device,
-        guides=_guides(source, denoiser),
+        guides=family.guides(denoiser, source.settings()),
         texts=Texts(source, device),
         source=source,
     )
-
-
-def _guides(source: Source, denoiser: Any) -> str:
-    """How the guidance scale is used: "free" (a second call), "told" (an input of the denoiser), "none" (distilled)."""
-    if getattr(denoiser.config, "guidance_embeds", False):
-        return "told"
-    if source.pipeline == "FluxPipeline" or source.settings().get("is_distilled"):
-        return "none"
-    return "free"
 
 
 def can_quantise(spec: Spec, device: torch.device) -> None:

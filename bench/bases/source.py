@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.bases.families import FAMILIES, Family, family_of
 from bench.bases.spec import INDEX, SUFFIXES, Spec, pinned
 from bench.bases.weights import (
     STEMS,
@@ -29,6 +28,8 @@ from bench.bases.weights import (
 )
 from bench.core.cache import sha256_file
 from bench.core.errors import LitmusError
+from bench.network.family import FAMILIES, Family, family_of
+from bench.plugin.registry import source_digest
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Source:
         import diffusers
 
         hush()
-        cls: Any = getattr(diffusers, self.pipeline)
+        cls: Any = self.family.component(self.pipeline) or getattr(diffusers, self.pipeline)
         components = {name: None for name in ASIDE if name in self.settings()} | components
         components |= {name: self.component(name) for name in self.weighted() if name not in components}
         word = dtype_word("diffusers")
@@ -84,7 +85,7 @@ class Source:
         """
         library, cls = self.index[name]
         folder = self.folder / name
-        made = class_of(library, cls, f"{name} of {self.folder}")
+        made = self.class_of(name)
         try:
             if name not in self.weighted():
                 return made.from_pretrained(folder, **options)
@@ -98,6 +99,11 @@ class Source:
             raise LitmusError(broken(folder, cls, error)) from error
         refuse(str(folder), cls, info["missing_keys"], info["unexpected_keys"], info["mismatched_keys"])
         return model
+
+    def class_of(self, name: str) -> Any:
+        """The class of a component: the family's own, else its library's. LitmusError where that has none."""
+        library, cls = self.index[name]
+        return self.family.component(cls) or class_of(library, cls, f"{name} of {self.folder}")
 
     def weighted(self) -> tuple[str, ...]:
         """The components that have weights."""
@@ -156,12 +162,13 @@ def locate(spec: Spec) -> Source:
         folder, revision = snapshot(spec)
     table = read_index(folder)
     pipeline = table["_class_name"]
-    known = family_of(pipeline)
-    if known is None:
+    family = family_of(pipeline)
+    if family is None:
         classes = sorted(cls for one in FAMILIES.values() for cls in one.pipelines)
         raise LitmusError(f"{spec.where} is a {pipeline}, which is not known here: {', '.join(classes)} are")
-    family = known[1]
     index = {name: (x[0], x[1]) for name in family.parts if isinstance(x := table.get(name), list) and all(x[:2])}
+    # A class of the family's own saves and loads as diffusers' do.
+    index = {name: ("diffusers" if family.component(cls) else library, cls) for name, (library, cls) in index.items()}
     if missing := [name for name in family.parts if name not in index or not (folder / name).is_dir()]:
         raise LitmusError(f"{spec.where} is incomplete (no {', '.join(missing)}): fetch or save it again")
     if odd := next((name for name, (library, _) in index.items() if library not in STEMS), None):
@@ -179,6 +186,7 @@ def locate(spec: Spec) -> Source:
     words = (*family.encoders, *family.tokenizers)
     settings = {key: x for key, x in table.items() if not key.startswith("_") and not isinstance(x, list)}
     said = f"{pipeline} {json.dumps(settings, sort_keys=True)}"
+    said += source_digest(type(family))  # a family from outside may change while its author works on it
     text = hashlib.sha256(f"{said} {_digest(folder, words, spec.variant)}".encode()).hexdigest()
     rest = _digest(folder, (n for n in index if n not in words), spec.variant)
     options = str(spec).partition("?")[2]

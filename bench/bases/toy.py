@@ -7,24 +7,20 @@ self- and cross-attention, a feed-forward, group and layer norms), a few thousan
 from __future__ import annotations
 
 import hashlib
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import nn
 
-from bench.core.rng import rng, seed_of
+from bench.families.pieces import LENGTH, WIDTH, WORDS, drawn, frozen, toy_tokenizer
+from bench.families.sd import SD
 from bench.method import Network
 
 if TYPE_CHECKING:
     from bench.bases.base import Base
 
-WIDTH = 16  # of the text states; the denoiser's cross_attention_dim
-LENGTH = 16  # tokens of a prompt, padded
-WORDS = (
-    *("a", "an", "the", "of", "on", "in", "with", "style", "photo", "sketch", "neon", "red", "green", "blue"),
-    *("robot", "dog", "car", "house", "beach", "forest", "city", "snow", "table", "sks", "zwx", "ktn", "qpl"),
-)
+__all__ = [
+    "LENGTH", "WIDTH", "WORDS", "drawn", "frozen", "toy_base", "toy_network", "toy_text", "toy_tokenizer",
+]  # fmt: skip
 
 
 def toy_network(seed: int = 0, middle: bool = True) -> Network:
@@ -33,24 +29,7 @@ def toy_network(seed: int = 0, middle: bool = True) -> Network:
     About 0.25 M scalars. Without its middle block it has every kind of site still, a quarter fewer of them. Built
     on the default device, so `with torch.device("meta")` gives its shapes alone.
     """
-    from diffusers import UNet2DConditionModel
-
-    def build() -> nn.Module:
-        return UNet2DConditionModel(
-            sample_size=8,
-            in_channels=4,
-            out_channels=4,
-            block_out_channels=(16, 32),
-            layers_per_block=1,
-            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-            mid_block_type="UNetMidBlock2DCrossAttn" if middle else None,
-            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-            norm_num_groups=8,
-            cross_attention_dim=WIDTH,
-            attention_head_dim=4,
-        )
-
-    return frozen(Network(drawn(build, "toy denoiser", seed)))
+    return frozen(Network(drawn(lambda: SD().toy(middle), "toy denoiser", seed)))
 
 
 def toy_text(seed: int = 0) -> nn.Module:
@@ -114,45 +93,6 @@ def toy_base(seed: int = 0) -> Base:
         digest=_digest(net, vae),
         licence="none: random numbers",
     )
-
-
-@cache
-def toy_tokenizer() -> Any:
-    """A CLIPTokenizer of LENGTH tokens in which each of WORDS is one token; other words fall into letters."""
-    from transformers import CLIPTokenizer
-
-    letters = "abcdefghijklmnopqrstuvwxyz0123456789,.'"
-    pieces = [*letters, *(c + "</w>" for c in letters)]
-    merges: list[tuple[str, str]] = []
-    for word in sorted(WORDS, key=len, reverse=True):  # long words first, or "on" would be merged inside "neon"
-        parts = [*word[:-1], word[-1] + "</w>"]
-        heads = ["".join(parts[:i]) for i in range(1, len(parts) + 1)]
-        pieces += heads
-        merges += zip(heads, parts[1:], strict=False)
-    pieces = [*dict.fromkeys(pieces), "<|startoftext|>", "<|endoftext|>"]
-    vocab = {piece: i for i, piece in enumerate(pieces)}
-    return CLIPTokenizer(vocab=vocab, merges=list(dict.fromkeys(merges)), model_max_length=LENGTH)  # pyright: ignore
-
-
-def drawn(build: Any, purpose: str, seed: int) -> nn.Module:
-    """`build()` with every tensor drawn from a stream of its own, the global one left as it was.
-
-    Norms are moved off their usual 1 and 0, so that no site of the network is without effect.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_of(purpose, seed))
-        part = build()
-    if any(p.is_meta for p in part.parameters()):
-        return part
-    stream = rng(purpose, "shift", seed)
-    with torch.no_grad():
-        for p in part.parameters():
-            p += (0.1 * torch.randn(p.shape, generator=stream)).to(p) if p.ndim == 1 else 0
-    return part
-
-
-def frozen(part: Any) -> Any:
-    return part.requires_grad_(False).eval()
 
 
 def _digest(*parts: nn.Module) -> str:

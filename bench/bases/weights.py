@@ -137,7 +137,7 @@ def check(source: Source) -> None:
         library, cls = source.index[name]
         folder = source.folder / name
         files = listed(folder, library, variant_of(folder, library, source.spec.variant))
-        made = class_of(library, cls, f"{name} of {source.folder}")
+        made = source.class_of(name)
         hollow = _hollow if library == "diffusers" else _hollow_of_transformers
         try:
             faults = hollow(made, folder, shapes(files))

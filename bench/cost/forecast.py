@@ -34,15 +34,6 @@ GIB = 2**30
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 AIM = "cuda"  # the device whose autocast a forecast follows
 ATTENTION = ("fused", "math")
-# Tokens of a prompt where the text side is not a single CLIP: as the pipelines of diffusers pad by default.
-TOKENS = {
-    "sdxl": 77,
-    "sd35-medium": 333,
-    "sd35-large": 333,
-    "pixart-sigma": 300,
-    "flux1-dev": 512,
-    "flux2-klein-4b": 512,
-}
 LATENT = 8  # pixels of one latent's side; the pocket base has POCKET
 POCKET = 4
 RESOLUTION = {"pocket": 64}
@@ -249,7 +240,7 @@ def batch(
 def tokens(base: str) -> int:
     """Length of a padded prompt."""
     text: Any = shape(base).text
-    return TOKENS[base] if text is None else text.config.max_position_embeddings
+    return ARCHITECTURES[base].tokens if text is None else text.config.max_position_embeddings
 
 
 def verdict(plain: Step | None, checkpointed: Step | None, setting: Setting) -> str:

@@ -6,76 +6,24 @@ something to time where the true size is too large.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 from torch import nn
 
-from bench.bases.architectures import ARCHITECTURES
-from bench.bases.toy import drawn, frozen
+from bench.bases.architectures import ARCHITECTURES, class_of
 from bench.core.errors import LitmusError, nearest
+from bench.families import Small
+from bench.families.pieces import drawn, frozen
 from bench.method import Network
+from bench.network.family import models
+from bench.plugin.view import View
 
 SUFFIX = "-small"  # of the name by which `litmus cost --base` takes one
 
 
-@dataclass(frozen=True)
-class Small:
-    """What differs from the published configuration; tokens of a prompt; a text side of this width."""
-
-    config: dict[str, Any]
-    tokens: int = 64
-    text: int = 0
+def _small() -> dict[str, Small]:
+    return {name: one.small for name, one in models().items() if one.small is not None}
 
 
-_UNET: dict[str, Any] = {"sample_size": 32, "layers_per_block": 1, "cross_attention_dim": 64}
-_SD35: dict[str, Any] = {
-    "sample_size": 32,
-    "num_layers": 3,
-    "attention_head_dim": 32,
-    "num_attention_heads": 4,
-    "joint_attention_dim": 64,
-    "caption_projection_dim": 128,
-    "pooled_projection_dim": 48,
-    "pos_embed_max_size": 32,
-}
-_FLUX: dict[str, Any] = {
-    "num_layers": 1,
-    "num_single_layers": 2,
-    "attention_head_dim": 32,
-    "num_attention_heads": 4,
-    "joint_attention_dim": 64,
-}
-
-SMALL: dict[str, Small] = {
-    "sd15": Small({**_UNET, "block_out_channels": (32, 64, 128, 128), "attention_head_dim": 4}, 77, text=64),
-    "sd21": Small({**_UNET, "block_out_channels": (32, 64, 128, 128), "attention_head_dim": (1, 2, 4, 4)}, 77, text=64),
-    "sdxl": Small(
-        {
-            **_UNET,
-            "block_out_channels": (32, 64, 128),
-            "transformer_layers_per_block": (1, 1, 3),
-            "attention_head_dim": (1, 2, 4),
-            "addition_time_embed_dim": 16,
-            "projection_class_embeddings_input_dim": 6 * 16 + 48,
-        },
-        77,
-    ),
-    "sd35-medium": Small({**_SD35, "dual_attention_layers": (0, 1)}),
-    "sd35-large": Small(_SD35),
-    "pixart-sigma": Small(
-        {
-            "sample_size": 32,
-            "num_layers": 3,
-            "num_attention_heads": 4,
-            "attention_head_dim": 36,
-            "cross_attention_dim": 144,
-            "caption_channels": 64,
-        }
-    ),
-    "flux1-dev": Small({**_FLUX, "pooled_projection_dim": 48, "axes_dims_rope": (8, 12, 12)}),
-    "flux2-klein-4b": Small({**_FLUX, "axes_dims_rope": (8, 8, 8, 8)}),
-}
+SMALL = View(_small)
 
 
 def small(name: str) -> Network:
@@ -84,12 +32,10 @@ def small(name: str) -> Network:
     Built on the default device, so that `with torch.device("meta")` gives its shapes alone. Raises LitmusError for a
     name that has none.
     """
-    import diffusers
-
     if name not in SMALL:
         raise LitmusError(nearest(name, SMALL, "small base"))
     one, published = SMALL[name], ARCHITECTURES[name]
-    cls = getattr(diffusers, published.cls)
+    cls = class_of(published.cls)
     denoiser = drawn(lambda: cls(**{**published.config, **one.config}), f"small {name}", 0)
     return frozen(Network(denoiser, _text(one.text) if one.text else None))
 

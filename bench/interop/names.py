@@ -13,18 +13,16 @@ from torch import Tensor, nn
 
 from bench.core.errors import LitmusError
 from bench.method import Network
+from bench.network.family import family_of_denoiser
 
-PIPELINES = {  # class of the denoiser -> pipeline of diffusers whose lora_state_dict reads that family's files
-    "UNet2DConditionModel": "StableDiffusionPipeline",
-    "SD3Transformer2DModel": "StableDiffusion3Pipeline",
-    "FluxTransformer2DModel": "FluxPipeline",
-    "Flux2Transformer2DModel": "Flux2Pipeline",
-}
 CLIP = "text_model."  # transformers before 5 had a module of that name around CLIP's text encoder; files still say it
 
 
 def component(denoiser: nn.Module) -> str:
     """What diffusers calls the denoiser inside a pipeline."""
+    family = family_of_denoiser(denoiser)
+    if family is not None:
+        return family.denoiser
     return "unet" if type(denoiser).__name__.startswith("UNet") else "transformer"
 
 
@@ -96,8 +94,9 @@ def by_pipeline(tensors: dict[str, Tensor], denoiser: nn.Module, file: object) -
     """The tensors under diffusers' own names, by the family's pipeline. LitmusError for what it does not know."""
     import diffusers
 
-    name = PIPELINES.get(type(denoiser).__name__)
-    if name is None or not hasattr(diffusers, name):
+    family = family_of_denoiser(denoiser)
+    name = family.adapter_pipeline if family else ""
+    if not name or not hasattr(diffusers, name):
         raise LitmusError(
             f"{file}: its first name, {next(iter(tensors))}, is no layer of this base, and no converter is known"
         )

@@ -10,6 +10,7 @@ Three kinds of prediction over one interface:
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -202,3 +203,39 @@ def from_scheduler(scheduler: Any) -> Schedule:
         offset=config.get("steps_offset", 0),
         ends_clean=clean,
     )
+
+
+USUAL_STEPS = 50  # at which a shift that hangs on the number of steps is taken for training: FLUX.2's default
+
+
+def linear_mu(scheduler: Any, tokens: int) -> float:
+    """The shift's logarithm for a picture of so many tokens: linear between two sizes, as diffusers' FluxPipeline."""
+    c = scheduler.config
+    low, high = c.get("base_image_seq_len", 256), c.get("max_image_seq_len", 4096)
+    least, most = c.get("base_shift", 0.5), c.get("max_shift", 1.15)
+    return least + (tokens - low) * (most - least) / (high - low)
+
+
+def from_flow_scheduler(scheduler: Any, mu: Callable[[int], float], even: bool) -> Schedule:
+    """A flow whose sampling times are those of `scheduler` itself, and whose training times have the same shift.
+
+    `mu`: steps -> the shift's logarithm, for a scheduler with use_dynamic_shifting. `even`: the pipeline hands the
+    scheduler times from 1 down to 1 / steps instead of leaving them to it. Training times are logit-normal.
+    """
+    config = scheduler.config
+    dynamic = bool(config.get("use_dynamic_shifting"))
+    total = config.num_train_timesteps
+
+    def sigmas(steps: int) -> Tensor:
+        import numpy as np
+
+        own = type(scheduler).from_config(config)
+        more: dict[str, Any] = {"mu": mu(steps)} if dynamic else {}
+        if even and not config.get("use_flow_sigmas"):
+            own.set_timesteps(sigmas=np.linspace(1.0, 1 / steps, steps), **more)
+        else:
+            own.set_timesteps(steps, **more)
+        return own.sigmas[:-1]
+
+    shift = math.exp(mu(USUAL_STEPS)) if dynamic else float(config.shift)
+    return Schedule("flow", torch.linspace(1, 0, total), density="logit-normal", shift=shift, sigmas=sigmas)

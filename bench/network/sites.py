@@ -8,11 +8,11 @@ A role is
   linear conv norm bias                           every Linear, every Conv2d, every affine norm, everything with a bias
   block resblock                                  whole transformer blocks, whole residual blocks
   .to_q .proj_in ...                              every Linear and Conv2d whose path ends so: a layer by its own name
-or several with a plus: "attn+ff". A new architecture is one more entry in BLOCKS.
+or several with a plus: "attn+ff". Which paths inside a block play a role, its family says (Family.roles).
 
 The ten positions that a bypass can read from or write to are those of Xiang, Bao, Li, Su, Zhu, "A Closer Look at
-Parameter-Efficient Tuning in Diffusion Models", arXiv:2303.18181, section 3. Which of them a transformer's blocks have
-is told in bench.network.forwards.
+Parameter-Efficient Tuning in Diffusion Models", arXiv:2303.18181, section 3. Which of them a block has, its family says
+(Family.insides, bench.network.forwards).
 """
 
 from __future__ import annotations
@@ -25,46 +25,20 @@ from typing import Any
 from torch import nn
 
 from bench.core.errors import LitmusError, nearest
+from bench.network.family import FAMILIES, Roles, block_roles
 from bench.network.forwards import Inside, inside
+from bench.plugin.view import Names, View
 
-Roles = dict[str, tuple[str, ...]]
 
-
-def _attention(role: str, at: str, out: str = "to_out.0") -> Roles:
+def attention(role: str, at: str, out: str = "to_out.0") -> Roles:
+    """The four layers of diffusers' attention at the path `at`, as those of `role` ("attn1")."""
     layers = {"to_q": "to_q", "to_k": "to_k", "to_v": "to_v", "to_out": out}
     return {f"{role}.{layer}": (f"{at}.{path}",) for layer, path in layers.items()}
 
 
-def _joint(dual: bool = False) -> Roles:
-    """One attention over two streams: diffusers calls the text's layers add_*_proj and to_add_out."""
-    own = _attention("attn1", "attn")
-    if dual:  # SD 3.5 has a second attention of the picture on itself, and calls it attn2
-        own = {role: (*paths, paths[0].replace("attn.", "attn2.", 1)) for role, paths in own.items()}
-    text = {f"attn2.to_{x}": (f"attn.add_{x}_proj",) for x in "qkv"} | {"attn2.to_out": ("attn.to_add_out",)}
-    return own | text
-
-
-_FF = {"ff.up": ("ff.net.0.proj", "ff_context.net.0.proj"), "ff.down": ("ff.net.2", "ff_context.net.2")}
-_FF2 = {"ff.up": ("ff.linear_in", "ff_context.linear_in"), "ff.down": ("ff.linear_out", "ff_context.linear_out")}
-_FUSED = ("attn.to_qkv_mlp_proj",)  # FLUX.2's single blocks: q, k, v and the feed-forward's first layer are one Linear
-
-# Class of a block -> role -> paths inside the block; a path that a block lacks is passed over.
-BLOCKS: dict[str, Roles] = {
-    "BasicTransformerBlock": _attention("attn1", "attn1") | _attention("attn2", "attn2") | _FF,  # SD 1-2, SDXL, PixArt
-    "JointTransformerBlock": _joint(dual=True) | _FF,  # SD 3
-    "SD3SingleTransformerBlock": _attention("attn1", "attn") | _FF,
-    "FluxTransformerBlock": _joint() | _FF,
-    "FluxSingleTransformerBlock": _attention("attn1", "attn")
-    | {"attn1.to_out": ("proj_out",), "ff.up": ("proj_mlp",), "ff.down": ("proj_out",)},
-    "Flux2TransformerBlock": _joint() | _FF2,
-    "Flux2SingleTransformerBlock": {role: _FUSED for role in ("attn1.to_q", "attn1.to_k", "attn1.to_v", "ff.up")}
-    | {role: ("attn.to_out",) for role in ("attn1.to_out", "ff.down")},
-    "CLIPEncoderLayer": {f"attn1.to_{x}": (f"self_attn.{x}_proj",) for x in ("q", "k", "v", "out")}  # for net.text
-    | {"ff.up": ("mlp.fc1",), "ff.down": ("mlp.fc2",)},
-}
-RESBLOCKS = ("ResnetBlock2D",)
+BLOCKS = View(block_roles)  # class of a block -> role -> paths inside it
 KINDS = ("linear", "conv", "norm", "bias", "block", "resblock")
-ROLES = sorted({role for roles in BLOCKS.values() for role in roles})
+ROLES = Names(lambda: sorted({role for roles in BLOCKS.values() for role in roles}))
 
 
 def sites(net: nn.Module, role: str, optional: bool = False) -> dict[str, Any]:
@@ -95,13 +69,15 @@ def _paths(part: nn.Module, role: str) -> Iterator[str]:
     if role.startswith("."):
         yield from (path for path, m in part.named_modules() if f".{path}".endswith(role) and _is(m, "weighted"))
         return
-    wanted = {r for r in ROLES if _covers(role, r)}
+    blocks = block_roles()
+    wanted = {r for roles in blocks.values() for r in roles if _covers(role, r)}
     if not wanted and role not in KINDS and role not in POSITIONS:
         raise LitmusError(nearest(role, [*ROLES, "attn", "attn1", "attn2", "ff", *KINDS, *POSITIONS], "role"))
     for path, module in part.named_modules():
         if _has(module, role) if role in POSITIONS else _is(module, role):
             yield path
-        for inner in {p for r in wanted for p in BLOCKS.get(type(module).__name__, {}).get(r, ())}:
+        roles = blocks.get(type(module).__name__, {})
+        for inner in {p for r in wanted for p in roles.get(r, ())}:
             if _get(module, inner) is not None:
                 yield f"{path}.{inner}".lstrip(".")
 
@@ -129,7 +105,7 @@ def _is(module: nn.Module, kind: str) -> bool:
         case "block":
             return name in BLOCKS
         case "resblock":
-            return name in RESBLOCKS
+            return any(name in family.resblocks for family in FAMILIES.known())
     return False
 
 

@@ -73,7 +73,7 @@ class Registry(dict[str, type[P]], Generic[P]):
     def __init__(self, kind: str, package: str, facts: tuple[str, ...] = ("name",), listing: str = ""):
         super().__init__()
         self.kind, self.package, self.facts = kind, package, facts
-        self.group = f"litmus.{kind.replace(' ', '-')}s".replace("ss", "s")
+        self.group = f"litmus.{plural(kind).replace(' ', '-')}"
         self.listing = listing
         self._loaded = False
         REGISTRIES.append(self)
@@ -86,7 +86,7 @@ class Registry(dict[str, type[P]], Generic[P]):
         other = self.get(cls.name)
         if other and home(other) != home(cls):
             raise LitmusError(
-                f"two {self.kind}s are called {cls.name!r}: rename {cls.__name__} in {shown(cls)} "
+                f"two {plural(self.kind)} are called {cls.name!r}: rename {cls.__name__} in {shown(cls)} "
                 f"({shown(other)} has the other)"
             )
         self[cls.name] = cls  # type: ignore[assignment]
@@ -166,6 +166,11 @@ class Registry(dict[str, type[P]], Generic[P]):
         finally:
             self.clear()
             self.update(before)
+
+
+def plural(kind: str) -> str:
+    """ "methods" of "method", "families" of "family"; what ends in an s is one already."""
+    return f"{kind.removesuffix('y')}ies" if kind.endswith("y") else f"{kind.removesuffix('s')}s"
 
 
 def _fitting(value: Any, kind: Any, what: str) -> Any:

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # The packages in order: an import points to a package above or into its own folder. README draws the same map.
 ORDER = (
-    "core", "plugin", "protocol", "network", "method", "bases", "world", "tasks", "objectives",
+    "core", "plugin", "protocol", "network", "method", "families", "bases", "world", "tasks", "objectives",
     "extractors", "metrics", "training", "evaluation", "checks", "cost", "listings", "records", "interop", "study",
     "runner", "anova", "pretraining", "fetch", "report", "commands",
 )  # fmt: skip

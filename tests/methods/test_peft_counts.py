@@ -12,6 +12,7 @@ import torch
 
 from bench.method import LitmusError, Network, fit_budget, make, parse_spec
 from bench.network import sites
+from bench.network.family import FAMILIES
 
 NAMES = (
     *("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"),
@@ -70,9 +71,10 @@ def klein():
 @pytest.fixture
 def board(klein, monkeypatch):
     """The network with the roles cut to the leaderboard's targets, which leave out the single blocks' last layer."""
-    roles = sites.BLOCKS["Flux2SingleTransformerBlock"]
+    flux2 = FAMILIES["flux2"]
+    roles = flux2.roles["Flux2SingleTransformerBlock"]
     cut = {role: paths for role, paths in roles.items() if role not in ("attn1.to_out", "ff.down")}
-    monkeypatch.setitem(sites.BLOCKS, "Flux2SingleTransformerBlock", cut)
+    monkeypatch.setitem(flux2.roles, "Flux2SingleTransformerBlock", cut)
     wanted = [k for k, _ in klein.denoiser.named_modules() if any(f".{k}".endswith(f".{name}") for name in NAMES)]
     assert list(sites.sites(klein.denoiser, "attn+ff")) == wanted
     assert len(wanted) == 80

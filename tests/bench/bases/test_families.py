@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 
 from bench.bases import load_base
-from bench.bases.families import FAMILIES, family_of
 from bench.bases.hub import pipeline
 from bench.bases.tiny import TINY
 from bench.core.errors import LitmusError
 from bench.evaluation.sampler import Sampling, noise_for, sample_latents
 from bench.network.calls import Context
+from bench.network.family import FAMILIES, family_of
 
 PROMPTS = ["a dog", "a red car on the beach"]
 QUIET = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # numpy's, of diffusers
@@ -135,7 +135,7 @@ def test_shifts_of_training_are_those_of_sampling(base_of):
 
 
 def test_a_family_is_known_by_its_pipeline():
-    assert {name: found[0] for name in TINY if (found := family_of(TINY[name][0]))} == {
+    assert {name: found.name for name in TINY if (found := family_of(TINY[name].pipeline))} == {
         "sd15": "sd", "sd21": "sd", "sdxl": "sdxl", "sd35": "sd3", "pixart": "pixart", "flux1": "flux",
         "flux1-schnell": "flux", "flux2-dev": "flux2", "flux2-klein": "flux2", "flux2-klein-distilled": "flux2",
     }  # fmt: skip

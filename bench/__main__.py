@@ -26,7 +26,7 @@ import typer  # noqa: E402  the guard speaks first
 
 from bench import commands  # noqa: E402
 from bench.commands import anova, bases  # noqa: E402
-from bench.commands.shared import board_folder, board_names, method_names, print_table, say  # noqa: E402
+from bench.commands.shared import board_folder, board_names, board_word, method_names, print_table, say  # noqa: E402
 from bench.commands.world import pocket, world  # noqa: E402
 from bench.core.errors import LitmusError  # noqa: E402
 
@@ -146,12 +146,14 @@ def bench_(
     Examples: `litmus bench smoke` · `litmus bench quick -j 4` · `litmus bench my.toml --results /data/mine` ·
     `litmus bench real --base models/sdxl`
     """
+    from bench.records import features
     from bench.runner import board
 
     planned = _planned(_ruled(protocol, base), results, workers, retry_failed)
     records = board.run(planned, say)
     say(board.summary(planned, records))
     faults = _write_report(planned.folder, anew=bool(planned.todo))
+    say(f"{features.told(planned.folder)}: litmus rescore {board_word(planned.folder)} computes new metrics from them")
     _finish(board.failures(records) + faults)
 
 

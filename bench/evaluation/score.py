@@ -40,6 +40,7 @@ class Scores:
 
     values: dict[str, float]
     per_prompt: dict[str, list[float | None]]
+    features: Features  # what they were computed from
 
 
 def draw(base: Base, task: Task, seed: int, sampling: Sampling) -> Drawn:
@@ -108,4 +109,4 @@ def evaluate(drawn: Drawn, block: Block, extractors: Extractors, curve: Curve | 
         loss_train=curve.train[-1] if curve and curve.train else None,
         loss_heldout=curve.heldout[-1] if curve and curve.heldout else None,
     )
-    return Scores(*measure(f))
+    return Scores(*measure(f), f)

@@ -5,7 +5,7 @@ A new metric is a function of Features in scores.py and one line here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -150,14 +150,14 @@ def metric(name: str) -> Metric:
     raise LitmusError(nearest(name, METRICS, "metric"))
 
 
-def measure(f: Features) -> tuple[dict[str, float], dict[str, list[float | None]]]:
-    """All that is defined for a cell: {metric: value} and, where it has them, {metric: value per prompt}.
+def measure(f: Features, names: Sequence[str] | None = None) -> tuple[dict[str, float], dict[str, list[float | None]]]:
+    """What is defined for a cell, of these `names` or of all: {metric: value} and {metric: value per prompt}.
 
     A value is the mean over the prompts; prompts that ask nothing of an attribute have None and don't count.
     """
     values: dict[str, float] = {}
     per_prompt: dict[str, list[float | None]] = {}
-    for name in [*METRICS, *(_PART + part for part in scores.attribute_names(f))]:
+    for name in names or [*METRICS, *(_PART + part for part in scores.attribute_names(f))]:
         found = metric(name).fn(f)
         if found is None:
             continue

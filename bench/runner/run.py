@@ -32,8 +32,10 @@ from bench.interop import saved
 from bench.method import make, source_digest
 from bench.objectives import NEEDS_CLASSES
 from bench.protocol.models import PSEUDO
+from bench.records import features
 from bench.records.provenance import bytes_process, cores, now, provenance
 from bench.records.record import Curve, Record, Run, finite
+from bench.records.rescore import versions
 from bench.training.attach import attach, out_of_memory
 from bench.training.loop import OPTIMISERS, Diverged, fit
 
@@ -100,6 +102,7 @@ def _do(run: Run, record: Record, folder: Path, report: Report) -> None:
     if base.licence and base.source:
         record.notes.append(f"licence of the base: {base.licence}")
     task = _task(run.task).at(base.resolution)
+    record.kind = task.kind
     extractors = load_extractors(run.extractors)
     if extractors.card:
         record.encoders = {**extractors.card, "acceptance": acceptance.told(extractors)}
@@ -127,10 +130,12 @@ def _do(run: Run, record: Record, folder: Path, report: Report) -> None:
     scores = evaluate(drawn, floor, extractors, curve)
     cost.seconds_score = time.perf_counter() - clock
     record.scores = dict(finite(scores.values))
+    record.metrics = versions(list(scores.values))
     if unknown := base.unknown_words(task.texts()):
         record.notes.append(f"words that the base does not know: {', '.join(unknown)}")
     record.notes += task.notes
     record.files = _side_files(record.key, folder, task, drawn, scores.per_prompt)
+    record.files["features"] = features.write(record.key, scores.features, folder)
     if trained:
         record.files["adapter"] = saved.keep(record, folder, base, trained, task)
 

@@ -36,7 +36,7 @@ class Run(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     protocol: int  # number of the rules; rows of different numbers never share a table
-    code: str  # version of the code that decides numbers, bench.runner.plan.CODE
+    code: str  # version of the code that decides numbers, bench.runner.numbers.code()
     method: str
     source: str = ""  # digest of a plug-in method's file; "" for this project's own, which `code` covers
     spec: str  # the row's name, `lora[rank=8]`: only what differs from the method's defaults

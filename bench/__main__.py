@@ -26,7 +26,7 @@ import typer  # noqa: E402  the guard speaks first
 
 from bench import commands  # noqa: E402
 from bench.commands import anova, bases  # noqa: E402
-from bench.commands.shared import board_folder, board_names, method_names, print_table, say  # noqa: E402
+from bench.commands.shared import board_folder, board_names, board_word, method_names, print_table, say  # noqa: E402
 from bench.commands.world import pocket, world  # noqa: E402
 from bench.core.errors import LitmusError  # noqa: E402
 
@@ -102,11 +102,11 @@ def _ruled(name: str, base: str | None) -> Any:
     rules = load_protocol(name)
     if base is not None:
         rules = single.on(rules, base)
-    bases.surroundings(rules.base, None, False)
+    bases.surroundings(rules.base, False)
     return rules
 
 
-def _planned(protocol: Any, folder: Path | None, workers: int | None, retry: bool) -> Any:
+def _planned(protocol: Any, folder: Path | None, workers: int | None, retry: bool, device: str | None = None) -> Any:
     from bench.runner import board
 
     if protocol.anova:
@@ -114,7 +114,7 @@ def _planned(protocol: Any, folder: Path | None, workers: int | None, retry: boo
     if workers:
         limits = protocol.limits.model_copy(update={"workers": workers})
         protocol = protocol.model_copy(update={"limits": limits})
-    planned = board.plan(protocol, folder, retry)
+    planned = board.plan(protocol, folder, retry, device=device or "")
     for note in planned.notes:
         say(f"note: {note}")
     say(planned.headline())
@@ -146,12 +146,14 @@ def bench_(
     Examples: `litmus bench smoke` · `litmus bench quick -j 4` · `litmus bench my.toml --results /data/mine` ·
     `litmus bench real --base models/sdxl`
     """
+    from bench.records import features
     from bench.runner import board
 
     planned = _planned(_ruled(protocol, base), results, workers, retry_failed)
     records = board.run(planned, say)
     say(board.summary(planned, records))
     faults = _write_report(planned.folder, anew=bool(planned.todo))
+    say(f"{features.told(planned.folder)}: litmus rescore {board_word(planned.folder)} computes new metrics from them")
     _finish(board.failures(records) + faults)
 
 
@@ -254,7 +256,7 @@ def run(
     from bench.core.paths import results
     from bench.runner import board, single
 
-    bases.surroundings(base, device, offline)
+    bases.surroundings(base, offline)
     folder = out or results() / "mine"
     protocol = single.protocol(
         name=folder.name,
@@ -282,7 +284,7 @@ def run(
             compile=compile or None,
         ),
     )
-    planned = _planned(protocol, folder, workers, retry_failed)
+    planned = _planned(protocol, folder, workers, retry_failed, device)
     if save:
         planned = board.saving(planned)
     records = board.run(planned, say)

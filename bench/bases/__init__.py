@@ -35,17 +35,18 @@ def _toy() -> Base:
 BASES: dict[str, Callable[[], Base]] = {"pocket": _pocket, "toy": _toy}
 
 
-def load_base(name: str, dtype: str = "fp32") -> Base:
+def load_base(name: str, dtype: str = "fp32", device: str = "") -> Base:
     """The base called `name`, computing in "fp32" or "bf16"; loaded once per process and shared.
 
-    A base of diffusers has its dtype in its name, and `dtype` is not asked. Raises LitmusError for an unknown name or
-    dtype, and when the weights are not there.
+    A base of diffusers has its dtype in its name, and `dtype` is not asked; it works on `device` ("cuda:1", "cpu"; "":
+    as $LITMUS_DEVICE says, else a GPU where there is one). Raises LitmusError for an unknown name or dtype, and when
+    the weights are not there.
     """
     from bench.bases.spec import is_spec
     from bench.core.errors import LitmusError, nearest
 
     if name not in BASES and is_spec(name):
-        return _load_hub(name)
+        return _load_hub(name, device)
     if name not in BASES:
         line = nearest(name, BASES, "base")
         raise LitmusError(f"{line}; or a folder in diffusers' layout, or owner/name of the hub")
@@ -60,10 +61,10 @@ def _load(name: str) -> Base:
 
 
 @lru_cache(maxsize=2)  # they are large
-def _load_hub(name: str) -> Base:
+def _load_hub(name: str, device: str) -> Base:
     from bench.bases.hub import load
 
-    return _at_rest(load(name))
+    return _at_rest(load(name, device))
 
 
 def _at_rest(base: Base) -> Base:
@@ -80,11 +81,11 @@ def base_digest(name: str) -> str:
     return base_facts(name)[1]
 
 
-def base_facts(name: str) -> tuple[str, str, tuple[str, ...]]:
+def base_facts(name: str, device: str = "") -> tuple[str, str, tuple[str, ...]]:
     """(name, digest, notes) of a base: its name with everything filled in that was left open, such as a hub's commit.
 
-    Downloads what is not there yet, loads no network (see `base_digest`). LitmusError for weights that are not those of
-    their component.
+    Downloads what is not there yet, loads no network (see `base_digest`); `device` as for `load_base`. LitmusError for
+    weights that are not those of their component.
     """
     from bench.bases.spec import is_spec
 
@@ -98,7 +99,7 @@ def base_facts(name: str) -> tuple[str, str, tuple[str, ...]]:
 
         source = locate(parse(name))
         if source.spec.quantise:
-            can_quantise(source.spec, working_device())
+            can_quantise(source.spec, working_device(device))
         check(source)
         said = source.licence or "none said: look at where it comes from"
         return str(source.spec), source.digest, (f"base {source.spec} ({source.family.title}), licence: {said}",)

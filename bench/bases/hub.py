@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 __all__ = ["Source", "Spec", "load", "locate", "parse", "pipeline", "working_device"]
 
 
-def working_device() -> torch.device:
-    """Where networks work: $LITMUS_DEVICE, else a GPU or Apple's where there is one, else the CPU.
+def working_device(asked: str = "") -> torch.device:
+    """Where networks work: as `asked`, else $LITMUS_DEVICE, else a GPU or Apple's where there is one, else the CPU.
 
     LitmusError for a device that is not there.
     """
     import torch
 
-    asked = os.environ.get("LITMUS_DEVICE", "")
+    asked = asked or os.environ.get("LITMUS_DEVICE", "")
     if not asked:
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -43,8 +43,9 @@ def working_device() -> torch.device:
     return device
 
 
-def load(text: str) -> Base:
-    """The base that `text` writes (bench.bases.spec). Its network waits on the CPU; copies work on `place`.
+def load(text: str, where: str = "") -> Base:
+    """The base that `text` writes (bench.bases.spec). Its network waits on the CPU; copies work on `place`,
+    the device `where` (see `working_device`).
 
     A quantised network is put on the device at once, since bitsandbytes quantises there.
     """
@@ -53,7 +54,7 @@ def load(text: str) -> Base:
     from bench.method import Network
 
     source = locate(parse(text))
-    spec, family, device = source.spec, source.family, working_device()
+    spec, family, device = source.spec, source.family, working_device(where)
     hush()
     denoiser = source.component(family.denoiser, **_quantised(spec, device))
     vae = source.component("vae", _float32())  # SDXL's overflows in half precision, and none is large

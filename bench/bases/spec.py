@@ -3,7 +3,7 @@
 models/sd15    ./sd15?dtype=fp32    owner/name    owner/name@v1.0?resolution=512&dtype=bf16
 
 The options are those that decide a picture, so they belong to a run's name: what only decides speed (device, offline)
-is told by $LITMUS_DEVICE and $HF_HUB_OFFLINE. Imports no torch.
+is told by --device or $LITMUS_DEVICE, and by $HF_HUB_OFFLINE. Imports no torch.
 """
 
 from __future__ import annotations

@@ -52,10 +52,8 @@ def given(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def surroundings(base: str | None, device: str | None, offline: bool) -> None:
-    """Tell the processes that this one starts where to work and whether to fetch, and the user what may take long."""
-    if device:
-        os.environ["LITMUS_DEVICE"] = device
+def surroundings(base: str | None, offline: bool) -> None:
+    """Keep the hub's library from fetching, here and in worker processes; else tell the user what may take long."""
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
     elif os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):

@@ -32,22 +32,22 @@ ANY_BASE = Annotated[bool, typer.Option("--any-base", help="take it although it 
 FORMATS = ("diffusers", "peft", "kohya")
 
 
-def _loaded(file: Path, base: str, any_base: bool) -> Any:
+def _loaded(file: Path, base: str, any_base: bool, device: str | None) -> Any:
     """The base with the adapter on it."""
     from bench.bases import load_base
     from bench.interop.adapters import put
 
-    return put(load_base(base), file, any_base)
+    return put(load_base(base, device=device or ""), file, any_base)
 
 
-def _base_of(file: Path, base: str | None, device: str | None, offline: bool) -> str:
+def _base_of(file: Path, base: str | None, offline: bool) -> str:
     """The base to load, by what was given or the file says, with all set up for loading it."""
     if base is None:
         from bench.interop import saved
 
         base = saved.base_of(file)
         say(f"base: {base}")
-    bases.surroundings(base, device, offline)
+    bases.surroundings(base, offline)
     return base
 
 
@@ -101,8 +101,8 @@ def export(
 
     if form not in FORMATS:
         raise LitmusError(nearest(form, dict.fromkeys(FORMATS), "format"))
-    base = _base_of(file, base, device, offline)
-    where, what = written(_loaded(file, base, any_base), form, out, rank)
+    base = _base_of(file, base, offline)
+    where, what = written(_loaded(file, base, any_base, device), form, out, rank)
     say(what)
     print(where)
 
@@ -127,8 +127,8 @@ def merge(
 
     if dtype not in pipelines.DTYPES:
         raise LitmusError(nearest(dtype, dict.fromkeys(pipelines.DTYPES), "dtype"))
-    base = _base_of(file, base, device, offline)
-    print(pipelines.merge(_loaded(file, base, any_base), out, dtype))
+    base = _base_of(file, base, offline)
+    print(pipelines.merge(_loaded(file, base, any_base, device), out, dtype))
 
 
 def score(
@@ -171,9 +171,9 @@ def score(
     from bench.interop import scoring
     from bench.runner import single
 
-    base = _base_of(lora, base, device, offline)
+    base = _base_of(lora, base, offline)
     given = tasks.load(single.task_name(task, identifier, class_word, kind))
-    tuned = _loaded(lora, base, any_base)
+    tuned = _loaded(lora, base, any_base, device)
     folder = out or results() / "scored" / f"{tuned.file.stem}-{given.name.replace('/', '-')}"
     sampling = Sampling(steps, guidance)
     found = scoring.score(tuned, given, load_extractors(extractors), sampling, single.numbers(seeds), folder, say)

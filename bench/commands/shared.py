@@ -90,3 +90,10 @@ def board_folder(board: str) -> Path:
     if not (folder / "runs").is_dir():
         raise LitmusError(nearest(board, board_names(), "board"))
     return folder
+
+
+def board_word(folder: Path) -> str:
+    """What to type for a board: its name where it lies among the results, else its folder."""
+    from bench.core.paths import results
+
+    return folder.name if folder.resolve().parent == results().resolve() else str(folder)

@@ -45,6 +45,7 @@ class Scores:
 
     values: dict[str, float]
     per_prompt: dict[str, list[float | None]]
+    features: Features  # what they were computed from
     notes: tuple[str, ...] = ()
 
 
@@ -132,4 +133,4 @@ def evaluate(
     if task is not None and metrics:
         seen = picture_scores(metrics, drawn.cell, task, extractors)
         values, per_prompt, faults = values | seen.values, per_prompt | seen.per_prompt, faults + seen.notes
-    return Scores(values, per_prompt, tuple(faults))
+    return Scores(values, per_prompt, f, tuple(faults))

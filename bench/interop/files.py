@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from bench.core.errors import LitmusError
 from bench.core.files import DiskError, disk_line, whole
+from bench.records.features import SUFFIX
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -106,7 +107,7 @@ def _in_folder(folder: Path) -> tuple[str, Path]:
         return "peft", folder
     if (folder / "model_index.json").is_file():
         raise LitmusError(f"{folder} is a whole pipeline, not an adapter: give it as --base")
-    found = sorted(folder.glob("*.safetensors"))
+    found = sorted(file for file in folder.glob("*.safetensors") if not file.name.endswith(SUFFIX))
     if (folder / DIFFUSERS_NAME) in found:
         found = [folder / DIFFUSERS_NAME]
     if len(found) != 1:

@@ -1,12 +1,11 @@
 """Litmus's own file: the tensors that a run trained, under the names of its network, and all that says which network.
 
-Kept beside a run's record where $LITMUS_SAVE is set (`litmus run --save`); off elsewhere, so that boards stay small.
+Kept beside a run's record by `litmus run --save`; off elsewhere, so that boards stay small.
 Importing this loads no torch.
 """
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,13 +22,8 @@ if TYPE_CHECKING:
     from bench.records.record import Record
     from bench.tasks import Task
 
-ASKED = "LITMUS_SAVE"  # reaches worker processes, as a run's description must not say how its files are kept
 MOVED = "moved."  # begins the names of what was cut out of frozen weights by a start that needs the run's data
 PRECISE = 1e-6  # of a weight's largest entry: what a factored change may leave out
-
-
-def wanted() -> bool:
-    return bool(os.environ.get(ASKED))
 
 
 def tensors(tuned: nn.Module, frozen: nn.Module, method: Method) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """What one run leaves behind: a versioned record, one JSON file each, written by atomic rename. Imports no torch.
 
 Layout of a board: `<board>/runs/<key>.json` (this record), `<key>.prompts.json` (the metrics per prompt) and
-`<key>.png` (the sample grid).
+`<key>.png` (the sample grid), and where it was run `<key>.features.safetensors` (bench.records.features).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Run(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     protocol: int  # number of the rules; rows of different numbers never share a table
-    code: str  # version of the code that decides numbers, bench.runner.plan.CODE
+    code: str  # version of the code that decides numbers, bench.runner.numbers.code()
     method: str
     source: str = ""  # digest of a plug-in method's file; "" for this project's own, which `code` covers
     spec: str  # the row's name, `lora[rank=8]`: only what differs from the method's defaults
@@ -127,13 +127,15 @@ class Record(_Part):
     run: Run
     status: Status
     error: str = ""  # one line when status is not "ok"
+    kind: str = ""  # of the task: "subject" or "style"; "" in older records, and where the task was not reached
     scores: dict[str, float | None] = {}
+    metrics: dict[str, int] = {}  # metric -> version its score was computed with; older records have none: version 1
     notes: list[str] = []  # flags in words, e.g. identifier words that the base does not know
     curve: Curve = Curve()
     cost: Cost = Cost()
     provenance: Provenance = Provenance()
     encoders: dict[str, Any] = {}  # of published encoders: per role model, preprocess, weights; acceptance
-    files: dict[str, str] = Field(default={})  # "prompts", "grid" -> file names beside the record
+    files: dict[str, str] = Field(default={})  # "prompts", "grid", "features", "adapter" -> names of files beside it
 
     @property
     def ok(self) -> bool:

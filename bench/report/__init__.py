@@ -31,9 +31,12 @@ class Written:
 
 def state(board: Path) -> str:
     """sha256 over a board's records and pictures and over the code that makes reports of them."""
+    from bench.records.features import SUFFIX
+
     code = Path(__file__).parents[1]
     digest = hashlib.sha256()
-    for file in sorted([*(board / "runs").glob("*"), *(code / "report").rglob("*.*"), *(code / "study").glob("*.py")]):
+    runs = [file for file in (board / "runs").glob("*") if not file.name.endswith(SUFFIX)]  # large, and not shown
+    for file in sorted([*runs, *(code / "report").rglob("*.*"), *(code / "study").glob("*.py")]):
         if file.suffix != ".pyc":
             digest.update(f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
     return digest.hexdigest()

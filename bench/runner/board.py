@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,8 +11,8 @@ from pathlib import Path
 
 from bench.core.errors import LitmusError
 from bench.core.paths import results
+from bench.core.settings import ALONE, Settings
 from bench.core.text import span
-from bench.interop import saved
 from bench.protocol.models import PSEUDO, Protocol
 from bench.records.provenance import cores
 from bench.records.record import Record, Run
@@ -36,6 +35,7 @@ class Board:
     todo: dict[str, Run]
     have: dict[str, Record]
     notes: tuple[str, ...] = ()
+    settings: Settings = ALONE
 
     @property
     def workers(self) -> int:
@@ -60,16 +60,17 @@ def plan(
     folder: Path | None = None,
     retry_failed: bool = False,
     catalogue: Catalogue | None = None,
+    device: str = "",
 ) -> Board:
     """Look up what `protocol` names and compare it with the records in `folder` (default: results/<name>)."""
     folder = folder or results() / protocol.name
-    catalogue = catalogue or ask(protocol)
+    catalogue = catalogue or ask(protocol, device)
     scores: dict[str, dict[float, float]] = {}
     while True:
         runs = expand(protocol, catalogue, scores)
         todo, have = missing(runs, folder, retry_failed)
         if scores == (scores := _searched(protocol, catalogue, runs, have)):  # nothing more to learn from the records
-            return Board(protocol, folder, runs, todo, have, catalogue.notes)
+            return Board(protocol, folder, runs, todo, have, catalogue.notes, Settings(device))
 
 
 def _searched(
@@ -99,14 +100,13 @@ def _searched(
 
 def saving(board: Board) -> Board:
     """The board whose runs keep their adapters (`litmus run --save`): those without one are to be done again."""
-    os.environ[saved.ASKED] = "1"
     lacking = {
         key: record.run
         for key, record in board.have.items()
         if record.ok and record.run.train and record.run.method not in PSEUDO and not _is_there(record, board.folder)
     }
     have = {key: record for key, record in board.have.items() if key not in lacking}
-    return replace(board, todo=board.todo | lacking, have=have)
+    return replace(board, todo=board.todo | lacking, have=have, settings=replace(board.settings, save=True))
 
 
 def _is_there(record: Record, folder: Path) -> bool:
@@ -142,6 +142,7 @@ def _launch(board: Board, command: tuple[str, ...], queue: Queue | None) -> None
             pace=Pace(list(board.have.values())),
             command=command,
             queue=queue,
+            settings=board.settings,
         )
         try:
             launcher.run()

@@ -16,12 +16,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from bench.core.errors import LitmusError
 from bench.core.files import DiskError, disk_line
+from bench.core.settings import ALONE, Settings
 from bench.records.provenance import cores, now, provenance
 from bench.records.record import Record, Run, files, read, write
 from bench.runner.progress import Progress
@@ -136,11 +137,13 @@ class Launcher:
         pace: Pace | None = None,
         command: Sequence[str] = COMMAND,
         queue: Queue | None = None,
+        settings: Settings = ALONE,
     ):
         self.board, self.progress, self.timeout, self.command = board, progress, timeout, command
         self.pace = pace or Pace([])
         self.queue = Queue(todo, self.pace) if queue is None else queue
         self.wanted = max(1, min(workers or cores(), len(todo)))
+        self.settings = replace(settings, workers=self.wanted)
         self.workers: dict[int, _Worker] = {}
         self.selector = selectors.DefaultSelector()
         self.stillborn = 0
@@ -172,7 +175,7 @@ class Launcher:
             self.workers[number] = worker
             assert worker.process.stdout
             self.selector.register(worker.process.stdout, selectors.EVENT_READ, worker)
-            worker.tell(board=str(self.board.resolve()), workers=self.wanted)
+            worker.tell(board=str(self.board.resolve()), settings=asdict(self.settings))
 
     def _log(self, number: int) -> Path:
         return self.board / "logs" / f"worker-{number}.log"

@@ -17,10 +17,8 @@ from bench.bases.spec import is_spec
 from bench.core.errors import LitmusError, nearest
 from bench.protocol.models import PSEUDO, UNTRAINED, Protocol
 from bench.records.record import Run
+from bench.runner.numbers import code
 from bench.runner.rate_search import reach
-
-# Raised by whoever changes what a run computes (loss, sampling, a metric): old records then count as missing.
-CODE = "1"
 
 
 @dataclass(frozen=True)
@@ -160,7 +158,7 @@ def expand(
         blocks[task, seed].append(
             make(
                 protocol=protocol.protocol,
-                code=CODE,
+                code=code(),
                 base=catalogue.base or protocol.base,
                 base_digest=catalogue.base_digest,
                 task=task,

@@ -18,19 +18,20 @@ if TYPE_CHECKING:
     from bench.tasks import Task
 
 
-def ask(protocol: Protocol) -> Catalogue:
+def ask(protocol: Protocol, device: str = "") -> Catalogue:
     """The catalogue of everything that `protocol` names. LitmusError for what is unknown, missing or broken."""
-    return _read(subprocess.ask("bench.runner.resolve", _request(protocol), "look up what the protocol names"))
+    return _read(subprocess.ask("bench.runner.resolve", _request(protocol, device), "look up what the protocol names"))
 
 
-def look_up(protocol: Protocol) -> Catalogue:
+def look_up(protocol: Protocol, device: str = "") -> Catalogue:
     """`ask` in this process, for a caller that has torch loaded anyway."""
-    return _read(survey(_request(protocol)))
+    return _read(survey(_request(protocol, device)))
 
 
-def _request(protocol: Protocol) -> dict[str, Any]:
+def _request(protocol: Protocol, device: str) -> dict[str, Any]:
     return {
         "base": protocol.base,
+        "device": device,
         "extractors": scored_with(protocol),
         "specs": specs(protocol),
         "tasks": task_names(protocol),
@@ -80,7 +81,7 @@ def survey(request: dict[str, Any]) -> dict[str, Any]:
             raise LitmusError(nearest(name, OBJECTIVES, "objective"))
     metrics = list(dict.fromkeys(metric(spec).spec for spec in request.get("metrics", ())))
     loaded = {name: tasks.load(name) for name in request["tasks"]}
-    name, base_digest, said = base_facts(request["base"])
+    name, base_digest, said = base_facts(request["base"], request["device"])
     digests = {"base_digest": base_digest, "extractors_digest": extractors_digest(request["extractors"])}
     notes = [*said, *acceptance.notes(request["extractors"], digests["extractors_digest"])]
     if name not in BASES:
@@ -89,8 +90,10 @@ def survey(request: dict[str, Any]) -> dict[str, Any]:
         if name not in BASES:
             break  # an open vocabulary
         # The world draws truth for its own tasks, in the base's own words; loading a base to ask costs seconds.
-        if not task.has_truth and (unknown := load_base(request["base"]).unknown_words(task.texts())):
-            notes.append(unknown_line(task.name, unknown, request["base"]))
+        if not task.has_truth:
+            loaded_base = load_base(request["base"], device=request["device"])
+            if unknown := loaded_base.unknown_words(task.texts()):
+                notes.append(unknown_line(task.name, unknown, request["base"]))
     return {
         "base": name,
         "competitors": competitors,

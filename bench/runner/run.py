@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import time
 from functools import lru_cache, partial
 from pathlib import Path
@@ -23,6 +22,7 @@ from bench.bases.spec import is_spec
 from bench.core.errors import LitmusError
 from bench.core.files import DiskError, write_bytes
 from bench.core.rng import seed_of
+from bench.core.settings import ALONE, Settings
 from bench.cost.shared import method_costs
 from bench.evaluation.references import base_pictures, block, class_pictures
 from bench.evaluation.sampler import Sampling
@@ -32,8 +32,10 @@ from bench.interop import saved
 from bench.method import make, source_digest
 from bench.objectives import NEEDS_CLASSES
 from bench.protocol.models import PSEUDO
+from bench.records import features
 from bench.records.provenance import bytes_process, cores, now, provenance
 from bench.records.record import Curve, Record, Run, finite
+from bench.records.rescore import versions
 from bench.training.attach import attach, out_of_memory
 from bench.training.loop import OPTIMISERS, Diverged, fit
 
@@ -43,7 +45,6 @@ if TYPE_CHECKING:
     from bench.tasks import Task
     from bench.training import loop as trainer
 
-WORKERS = "LITMUS_WORKERS"  # how many share the machine: told to a worker's libraries by bench.runner.worker
 COLUMNS = 6  # of the sample grid
 
 
@@ -52,25 +53,31 @@ def _task(name: str) -> Task:
     return tasks.load(name)
 
 
-def threads(base: str) -> int:
+def threads(base: str, workers: int = 1) -> int:
     """Torch threads of a run: one on a base of this project's own, whose records are all of one thread.
 
-    A base of diffusers takes the cores that are its worker's share; most often it is the only worker.
+    A base of diffusers takes the cores that are its share among `workers`; most often it is the only one.
     """
     if base in BASES or not is_spec(base):
         return 1
-    return max(1, cores() // int(os.environ.get(WORKERS, "1")))
+    return max(1, cores() // workers)
 
 
-def execute(key: str, run: Run, folder: Path, report: Report) -> Record:
+def execute(
+    key: str,
+    run: Run,
+    folder: Path,
+    report: Report,
+    settings: Settings = ALONE,
+) -> Record:
     """Do `run` and describe it; side files go to `folder`. A fault of the run itself is a status, not an exception."""
     # For plug-in methods that draw from the global stream against the rules: at least they repeat.
     torch.manual_seed(seed_of("global", key))
-    torch.set_num_threads(threads(run.base))
+    torch.set_num_threads(threads(run.base, settings.workers))
     record = Record(key=key, run=run, status="ok")
     started, clock = now(), time.perf_counter()
     try:
-        _do(run, record, folder, report)
+        _do(run, record, folder, report, settings)
     except Diverged as error:
         record.status, record.error = "diverged", str(error)
         record.curve = _curve(error.curve)
@@ -94,12 +101,13 @@ def execute(key: str, run: Run, folder: Path, report: Report) -> Record:
     return record
 
 
-def _do(run: Run, record: Record, folder: Path, report: Report) -> None:
+def _do(run: Run, record: Record, folder: Path, report: Report, settings: Settings) -> None:
     report("loading", 0, 0, None)
-    base = load_base(run.base, run.train.dtype if run.train else "fp32")
+    base = load_base(run.base, run.train.dtype if run.train else "fp32", settings.device)
     if base.licence and base.source:
         record.notes.append(f"licence of the base: {base.licence}")
     task = _task(run.task).at(base.resolution)
+    record.kind = task.kind
     extractors = load_extractors(run.extractors)
     if extractors.card:
         record.encoders = {**extractors.card, "acceptance": acceptance.told(extractors)}
@@ -120,23 +128,25 @@ def _do(run: Run, record: Record, folder: Path, report: Report) -> None:
     if run.method in PSEUDO:
         drawn = truth(base, task, raw=run.method == "truth_raw")
     else:
-        drawn, curve, trained = _tuned(base, task, run, sampling, record, report)
+        drawn, curve, trained = _tuned(base, task, run, sampling, record, report, settings.save)
         record.curve = _curve(curve)
     report("scoring", 0, 0, None)
     clock = time.perf_counter()
     scores = evaluate(drawn, floor, extractors, curve, run.metrics, task)
     cost.seconds_score = time.perf_counter() - clock
     record.scores = dict(finite(scores.values))
+    record.metrics = versions(list(scores.values))
     if unknown := base.unknown_words(task.texts()):
         record.notes.append(f"words that the base does not know: {', '.join(unknown)}")
     record.notes += [*task.notes, *scores.notes]
     record.files = _side_files(record.key, folder, task, drawn, scores.per_prompt)
+    record.files["features"] = features.write(record.key, scores.features, folder)
     if trained:
         record.files["adapter"] = saved.keep(record, folder, base, trained, task)
 
 
 def _tuned(
-    base: Base, task: Task, run: Run, sampling: Sampling, record: Record, report: Report
+    base: Base, task: Task, run: Run, sampling: Sampling, record: Record, report: Report, save: bool
 ) -> tuple[Drawn, trainer.Curve, dict[str, torch.Tensor] | None]:
     """Attach, train, draw, and measure what that took."""
     method, cost = make(run.method, **run.hyper), record.cost
@@ -184,7 +194,7 @@ def _tuned(
     pictures = sum(len(x.flatten(0, 1)) for x in (drawn.cell, drawn.prior, drawn.drift) if x is not None)
     cost.images_per_second = pictures / cost.seconds_sample
     report("measuring the cost", 0, 0, None)
-    trained = saved.tensors(tuned.net, base.net, method) if saved.wanted() else None
+    trained = saved.tensors(tuned.net, base.net, method) if save else None
     del tuned  # the measure makes copies of its own
     other = None
     if train.optimizer != "adamw":

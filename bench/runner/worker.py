@@ -21,10 +21,11 @@ from typing import Any
 
 from bench.core.errors import LitmusError
 from bench.core.files import DiskError, disk_line, no_space
+from bench.core.settings import Settings
 from bench.records.record import Record, Run, write
 
 Report = Callable[..., None]  # report(phase, step, of, loss)
-Execute = Callable[[str, Run, Path, Report], Record]  # (key, run, folder for side files, report) -> record
+Execute = Callable[[str, Run, Path, Report, Settings], Record]  # (key, run, folder for side files, ...) -> record
 EVERY = 0.2  # seconds between progress messages of one worker
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -39,7 +40,7 @@ def _die_with(parent: int) -> None:
 
 
 def serve(execute: Execute) -> None:
-    """Work until stdin closes. The first line is {"board", "workers"}, each further one {"key", "run"}."""
+    """Work until stdin closes. The first line is {"board", "settings"}, each further one {"key", "run"}."""
     out = os.dup(1)
     os.dup2(2, 1)
     _die_with(int(sys.argv[1]))
@@ -57,14 +58,14 @@ def serve(execute: Execute) -> None:
 
     threading.Thread(target=listen, daemon=True).start()
     hello = jobs.get()
-    os.environ["LITMUS_WORKERS"] = str(hello["workers"])  # a run on a large base takes its share of the cores
+    settings = Settings(**hello["settings"])
     folder = Path(hello["board"]) / "runs"
     say(event="ready")
     while True:
         job = jobs.get()
         try:
-            record = _execute(execute, job["key"], Run.model_validate(job["run"]), folder, _throttled(say))
-            record.provenance.machine.workers = hello["workers"]
+            record = _execute(execute, job["key"], Run.model_validate(job["run"]), folder, _throttled(say), settings)
+            record.provenance.machine.workers = settings.workers
             write(record, folder)
         except DiskError as error:
             say(event="fatal", error=str(error))
@@ -72,10 +73,10 @@ def serve(execute: Execute) -> None:
         say(event="done", status=record.status, error=record.error, seconds=record.cost.seconds_total)
 
 
-def _execute(execute: Execute, key: str, run: Run, folder: Path, report: Report) -> Record:
+def _execute(execute: Execute, key: str, run: Run, folder: Path, report: Report, settings: Settings) -> Record:
     """The run's record; an unexpected fault is a record too, with its traceback in the log."""
     try:
-        return execute(key, run, folder, report)
+        return execute(key, run, folder, report, settings)
     except DiskError:
         raise
     except OSError as error:

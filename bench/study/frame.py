@@ -33,12 +33,17 @@ class Tidy:
 
 
 def kinds_of(records: Iterable[Record]) -> dict[str, str]:
-    """Task -> `subject` or `style`: the score that its records call concept; by its name where no run succeeded."""
-    out = {r.run.task: _kind_by_name(r.run.task) for r in records}
+    """Task -> `subject` or `style`, as its records say.
+
+    Older records do not: there it is the score that they call concept, or the task's name where no run succeeded.
+    """
+    records = list(records)
+    said = {r.run.task: r.kind for r in records if r.kind}
+    older = {r.run.task: _kind_by_name(r.run.task) for r in records}
     for r in records:
         if ("style" in r.scores) != ("identity" in r.scores):
-            out[r.run.task] = "style" if "style" in r.scores else "subject"
-    return out
+            older[r.run.task] = "style" if "style" in r.scores else "subject"
+    return older | said
 
 
 def _kind_by_name(task: str) -> str:

@@ -23,7 +23,7 @@ from bench.runner import worker
 if "DEAF" in os.environ:  # as where the kernel cannot be asked to end a process with its parent
     worker._die_with = lambda parent: None
 
-def execute(key, run, folder, report):
+def execute(key, run, folder, report, settings):
     act, _, value = str(run.hyper.get("act", "")).partition(":")
     print("chatter of a library"); os.write(1, b"{not json}\\n")
     with open(os.environ.get("ACTED", os.devnull), "a") as file:

@@ -9,6 +9,7 @@ import pytest
 
 from bench.bases import base_facts
 from bench.core.errors import LitmusError
+from bench.core.settings import Settings
 from bench.cost import shared
 from bench.protocol.models import make_protocol
 from bench.runner import run as running
@@ -114,8 +115,8 @@ def test_a_base_of_diffusers_takes_its_share_of_the_cores(runs, tmp_path, monkey
     assert running.threads("pocket") == running.threads("toy") == 1
     run = runs("sd15", ("bias",))["base"]
     assert do(run, tmp_path).provenance.machine.threads == 2
-    monkeypatch.setenv("LITMUS_WORKERS", "2")
-    assert do(run, tmp_path).provenance.machine.threads == 1
+    shared_machine = running.execute(key(run), run, tmp_path, lambda *_: None, Settings(workers=2))
+    assert shared_machine.provenance.machine.threads == 1
 
 
 def test_a_base_that_changed_after_the_plan_is_not_run(runs, tmp_path):
@@ -131,6 +132,7 @@ def test_a_device_that_is_not_there(monkeypatch):
     monkeypatch.setenv("LITMUS_DEVICE", "cuda:77")
     with pytest.raises(LitmusError, match="no device 'cuda:77'"):
         working_device()
+    assert working_device("cpu").type == "cpu"  # what a command was told goes before the user's default
     monkeypatch.setenv("LITMUS_DEVICE", "gpu")
     with pytest.raises(LitmusError, match="no device 'gpu'"):
         working_device()

@@ -276,3 +276,21 @@ def test_another_package_called_bench_is_noticed(tmp_path):
     assert done.returncode == 1
     assert "another package called 'bench'" in done.stderr
     assert "environment of its own" in done.stderr
+
+
+def test_rescore_says_what_it_did_and_what_it_cannot(litmus, toy_protocol, litmus_home, acted, monkeypatch):
+    protocol = toy_protocol()
+    said = litmus("bench", protocol, "-j", "1")
+    assert "no features: litmus rescore toy computes new metrics from them" in said.err
+    said = litmus("rescore", "toy")
+    assert said.code == 0, said.err
+    assert said.out == "nothing to compute\n"
+    assert "10 of 10 runs have no features" in said.err
+    assert "litmus rescore toy --without-features | xargs rm" in said.err
+    listed = litmus("rescore", "toy", "--without-features").out.split()
+    assert sorted(map(Path, listed)) == sorted((litmus_home / "results/toy/runs").glob("*.json"))
+    for path in listed:
+        Path(path).unlink()
+    assert "0 done, 10 to run" in litmus("plan", protocol).err
+    assert "'toy'" in litmus("rescore", "tyo").error
+    assert "'kid'" in litmus("rescore", "toy", "--metric", "kdi").error

@@ -16,11 +16,6 @@ SHAPES = {
     "one head": (4, 1, 33, 20, 8),
     "one row": (3, 2, 1, 9, 4),
 }
-    "self": (2, 8, 64, 64, 16),
-    "cross": (2, 8, 64, 77, 16),
-    "one head": (4, 1, 33, 20, 8),
-    "one row": (3, 2, 1, 9, 4),
-}
 
 
 def tensors(shape):

@@ -80,13 +80,14 @@ def done(request, tiny_base, write_task, tmp_path_factory):
         """In place of bench.runner.launch.Launcher."""
 
         def __init__(self, todo, folder, progress, **options):
-            self.todo, self.folder = todo, folder / "runs"
+            self.todo, self.folder, self.settings = todo, folder / "runs", options["settings"]
 
         def run(self):
             from bench.records.record import write
 
             for key, run in self.todo.items():
-                write(worker._execute(running.execute, key, run, self.folder, lambda *_: None), self.folder)
+                record = worker._execute(running.execute, key, run, self.folder, lambda *_: None, self.settings)
+                write(record, self.folder)
 
     measure, measured = running.method_costs, {}
 
@@ -106,8 +107,7 @@ def done(request, tiny_base, write_task, tmp_path_factory):
         patch.setattr(shared, "CALLS", 2)  # timings that nobody reads
         patch.setattr(running, "method_costs", once)
         patch.setenv("LITMUS_HOME", str(home))
-        for name in ("LITMUS_SAVE", "LITMUS_DEVICE", "HF_HUB_OFFLINE"):  # the commands set them for good
-            patch.setenv(name, "")
+        patch.setenv("HF_HUB_OFFLINE", "")  # the command sets it for good
         base = f"{tiny_base(request.param)}?{OPTIONS}"
         litmus(
             *("run", "--base", base, "--extractors", "toy", "--task", f"folder:{task}", "--out", home / "mine"),

@@ -10,6 +10,7 @@ import torch
 from typer.testing import CliRunner
 
 from bench.core.errors import LitmusError
+from bench.core.settings import Settings
 from bench.interop import facts, files, saved
 from bench.interop.adapters import put
 from bench.protocol.models import load_protocol
@@ -21,7 +22,7 @@ from bench.tasks import load
 
 
 @pytest.fixture
-def done(toy_protocol, tmp_path, monkeypatch):
+def done(toy_protocol, tmp_path):
     """A function: done(save) -> (record of LoRA on a toy subject, its folder)."""
 
     def do(save: bool = True):
@@ -29,8 +30,7 @@ def done(toy_protocol, tmp_path, monkeypatch):
         protocol = load_protocol(toy_protocol())
         plan = expand(protocol, look_up(protocol)).values()
         (run,) = [r for r in plan if r.spec == "lora" and r.task.endswith("subject-a")]
-        monkeypatch.setenv(saved.ASKED, "1") if save else monkeypatch.delenv(saved.ASKED, raising=False)
-        record = running.execute(key(run), run, tmp_path / "board/runs", lambda *_: None)
+        record = running.execute(key(run), run, tmp_path / "board/runs", lambda *_: None, Settings(save=save))
         from bench.records.record import write
 
         write(record, tmp_path / "board/runs")
@@ -39,18 +39,18 @@ def done(toy_protocol, tmp_path, monkeypatch):
     return do
 
 
-def test_nothing_is_kept_unasked_and_a_run_is_done_again_when_it_is_asked_for(done, toy_protocol, monkeypatch):
+def test_nothing_is_kept_unasked_and_a_run_is_done_again_when_it_is_asked_for(done, toy_protocol):
     from bench.runner.board import plan, saving
 
     record, folder = done(save=False)
     assert "adapter" not in record.files
-    assert not list(folder.glob("*.safetensors"))
-    monkeypatch.setenv(saved.ASKED, "")
+    assert [file.name for file in folder.glob("*.safetensors")] == [record.files["features"]]
     protocol = load_protocol(toy_protocol())
     board = plan(protocol, folder.parent, catalogue=look_up(protocol))
     assert record.key in board.have
     asked = saving(board)
-    assert saved.wanted()
+    assert asked.settings.save
+    assert not board.settings.save
     assert asked.todo[record.key] == record.run
     assert record.key not in asked.have
 

@@ -53,6 +53,36 @@ def test_a_trained_run_leaves_scores_curve_costs_and_pictures(runs, tmp_path):
     with Image.open(tmp_path / record.files["grid"]) as grid:
         assert grid.size == (3 * 32 + 2 * 2, 32)
     assert torch.__version__.startswith(record.provenance.versions["torch"])
+    assert record.kind == "subject"
+
+
+def test_a_run_leaves_its_features_beside_its_record(runs, tmp_path):
+    from bench.metrics import METRICS, measure
+    from bench.records import features
+
+    plan = runs()
+    for name in ("lora/style-a", "truth/style-a"):
+        record = do(plan[name], tmp_path)
+        assert record.files["features"] == f"{record.key}.features.safetensors"
+        found = features.read(tmp_path / record.files["features"], record.key)
+        assert (found.kind, record.kind) == ("style", "style")
+        scores = measure(found)[0]
+        assert scores.keys() == record.scores.keys()
+        assert scores == pytest.approx(record.scores, abs=1e-3)
+        assert set(METRICS) <= record.metrics.keys() == set(METRICS) | scores.keys()
+        assert set(record.metrics.values()) == {1}
+
+
+def test_features_that_cannot_be_written_are_the_disks_fault(runs, tmp_path, monkeypatch):
+    from bench.core.files import DiskError
+    from bench.records import features
+
+    def full(*args):
+        raise DiskError("no space left")
+
+    monkeypatch.setattr(features, "write_bytes", full)
+    with pytest.raises(DiskError):
+        do(runs()["truth/style-a"], tmp_path)
 
 
 def test_floor_and_ceiling_have_scores_but_no_training(runs, tmp_path):

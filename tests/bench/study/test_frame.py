@@ -172,6 +172,12 @@ def test_kind_is_what_the_scores_say(make):
     assert list(kinds_of(records).values()) == ["style", "subject", "style", "style"]
 
 
+def test_kind_is_what_the_record_says_before_anything_else(make):
+    failed = make("lora", "pocket/style-b", status="error").model_copy(update={"kind": "subject"})
+    crashed = make("bias", "pocket/style-b", status="crashed")  # the launcher's record, which knows no kind
+    assert kinds_of(r for r in (failed, crashed)) == {"pocket/style-b": "subject"}
+
+
 @pytest.mark.parametrize(
     ("task", "name"),
     [

@@ -90,9 +90,8 @@ def _rows(kind: str, seed: int) -> tuple[Features, dict[str, Features]]:
     if kind == "style":  # it shows other things than the training pictures do
         mine = replace(mine, identity=f.base_cell.identity)
     good = replace(f, cell=mine, prior=f.base_prior, drift=f.base_drift, loss_train=0.2, loss_heldout=0.2)
-    unrelated = replace(
-        f, cell=replace(f.cell, seen={"scene": np.full((P, N), "nothing")}), loss_train=1, loss_heldout=1
-    )
+    nothing = {"scene": np.full((P, N), "nothing")}
+    unrelated = replace(f, cell=replace(f.cell, seen=nothing), loss_train=1, loss_heldout=1)
 
     def copied(x: np.ndarray, *shape: int) -> np.ndarray:
         return np.resize(x, (*shape, DIM))

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from bench.tasks import Task
 
 GAP = 2  # white pixels between the pictures of a grid (bench.evaluation.sampler.grid)
+UNREACHED: dict[str, str] = {}  # metrics whose weights could not be received: not waited for again in this process
 CHUNK = 16  # pictures a call: bounds the memory of the metrics' own networks
 
 
@@ -69,10 +70,16 @@ def picture_scores(names: Sequence[str], cell: Tensor, task: Task, extractors: E
         if one.fed == outside.PAIRS and truth is None:
             found.notes.append(f"{name} was not computed: the task has no truth pictures to compare with")
             continue
+        if one.spec in UNREACHED:
+            found.notes.append(UNREACHED[one.spec])
+            continue
         try:
             value = _value(one, cell, truth, task, extractors)
         except Exception as error:  # whatever a metric of somebody else's does, the run is kept
-            found.notes.append(f"{name} was not computed: {_reason(error)}{_remedy(one, error)}")
+            line = f"{name} was not computed: {_reason(error)}{_remedy(one, error)}"
+            found.notes.append(line)
+            if isinstance(error, OSError):
+                UNREACHED[one.spec] = line
             continue
         if isinstance(value, list):
             found.per_prompt[name] = list(value)
@@ -129,47 +136,34 @@ def _same(cell: Tensor, truth: list[Tensor]) -> bool:
 def _value(
     one: outside.TorchMetric, cell: Tensor, truth: list[Tensor] | None, task: Task, extractors: Extractors
 ) -> float | list[float]:
-    """One number, or one per prompt. The metric is made anew for each, and draws from a stream of its own name."""
-
-    def compute(feed: Callable[[Any], None]) -> float:
-        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-            warnings.simplefilter("ignore")
-            torch.manual_seed(seed_of("torchmetrics", one.name))
-            theirs = _made(one, extractors).to(cell.device)
-            feed(theirs)
-            return _number(one, theirs.compute())
-
+    """One number, or one per prompt; its chance comes from a stream of its own name."""
     if one.fed == outside.ALONE:
-
-        def alone(m: Any) -> None:
-            for x in cell.flatten(0, 1).split(CHUNK):
-                m.update(x)
-
-        return compute(alone)
-    if one.fed == outside.SETS:
+        calls = [[(x,) for x in cell.flatten(0, 1).split(CHUNK)]]
+    elif one.fed == outside.SETS:
         other = torch.cat(truth) if truth else task.train_images.to(cell.device)
+        calls = [[(x, real) for real, all_ in ((True, other), (False, cell.flatten(0, 1))) for x in all_.split(CHUNK)]]
+    elif one.fed == outside.TEXTS:
+        calls = [[(x, [p.plain] * len(x))] for x, p in zip(cell, task.prompts, strict=True)]
+    else:
+        assert truth is not None
+        calls = [_pairs(x, y) for x, y in zip(cell, truth, strict=True)]
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]), torch.no_grad():
+        warnings.simplefilter("ignore")
+        torch.manual_seed(seed_of("torchmetrics", one.name))
+        theirs = _made(one, extractors).to(cell.device)
+        found = []
+        for part in calls:
+            theirs.reset()
+            for call in part:
+                theirs.update(*call)
+            found.append(_number(theirs.compute()))
+    return found if one.fed in (outside.PAIRS, outside.TEXTS) else found[0]
 
-        def sets(m: Any) -> None:
-            for real, images in ((True, other), (False, cell.flatten(0, 1))):
-                for x in images.split(CHUNK):
-                    m.update(x, real=real)
 
-        return compute(sets)
-    if one.fed == outside.TEXTS:
-        rows = zip(cell, task.prompts, strict=True)
-        return [compute(lambda m, x=x, words=p.plain: m.update(x, [words] * len(x))) for x, p in rows]
-    assert truth is not None
-
-    def pairs(mine: Tensor, other: Tensor) -> Callable[[Any], None]:
-        def feed(m: Any) -> None:
-            a = mine.repeat_interleave(len(other), dim=0)
-            b = other.repeat(len(mine), 1, 1, 1)
-            for x, y in zip(a.split(CHUNK), b.split(CHUNK), strict=True):
-                m.update(x, y)
-
-        return feed
-
-    return [compute(pairs(x, y)) for x, y in zip(cell, truth, strict=True)]
+def _pairs(mine: Tensor, other: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Each of `mine` (n, 3, H, W) beside each of `other` (K, 3, H, W), in calls of bounded size."""
+    a, b = mine.repeat_interleave(len(other), dim=0), other.repeat(len(mine), 1, 1, 1)
+    return list(zip(a.split(CHUNK), b.split(CHUNK), strict=True))
 
 
 def _made(one: outside.TorchMetric, extractors: Extractors) -> Any:
@@ -224,7 +218,7 @@ def _clip(extractors: Extractors) -> Callable[[], tuple[Any, Any]]:
     return lambda: (model, processor)
 
 
-def _number(one: outside.TorchMetric, found: Any) -> float:
+def _number(found: Any) -> float:
     """What `compute` gave as one number: of several (KID's mean and spread) the first, of one per picture the mean."""
     if isinstance(found, tuple):
         found = found[0]

@@ -35,8 +35,9 @@ def metric(spec: str) -> Metric:
     if name.startswith(outside.PREFIX):
         return outside.make(name, hyper)
     if (found := _registered(name)) is None:
-        more = [] if "did you mean" in nearest(name, METRICS) else outside.names()
-        raise LitmusError(nearest(name, [*METRICS, *more], "metric", METRICS.listing))
+        if theirs := outside.likely(name):
+            raise LitmusError(f"unknown metric '{name}': did you mean '{theirs}'? ({outside.LISTING})")
+        raise LitmusError(nearest(name, METRICS, "metric", METRICS.listing))
     return METRICS.make(found[0], **hyper, **found[1])
 
 

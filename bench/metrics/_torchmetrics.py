@@ -158,8 +158,11 @@ def _initials(name: str) -> str:
     return "".join(re.findall(r"[A-Z]", name)).lower()
 
 
-def _begins(name: str, short: str) -> str:
-    return name.removeprefix(PREFIX)[: len(short)].lower()
+def likely(short: str) -> str | None:
+    """The metric that somebody means by the beginning of a class name, or by its initials: "fid", "Frechet"."""
+    low = short.lower()
+    fits = (one for one in names() if low == _initials(one) or one.removeprefix(PREFIX).lower().startswith(low))
+    return next(fits, None) if len(low) > 2 else None
 
 
 @lru_cache(maxsize=64)
@@ -169,13 +172,8 @@ def card(name: str) -> type[TorchMetric]:
     if not _classes():
         raise LitmusError(f"{name} needs torchmetrics: pip install 'torchmetrics[image]'")
     if short not in _classes():
-        likely = [
-            one
-            for one in names()
-            if short.lower() in (_initials(one), words(one.removeprefix(PREFIX))[: len(short)].lower())
-        ]
-        if likely:
-            raise LitmusError(f"unknown metric '{name}': did you mean '{likely[0]}'? ({LISTING} lists {len(names())})")
+        if meant := likely(short):
+            raise LitmusError(f"unknown metric '{name}': did you mean '{meant}'? ({LISTING} lists {len(names())})")
         raise LitmusError(nearest(name, names(), "metric", LISTING))
     package, node = _classes()[short]
     fed = _fed(node)

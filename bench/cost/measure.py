@@ -73,8 +73,8 @@ class TrainingStep:
     """One whole training step of the attached `net`, called as a function, or in its two parts: `loss` and `update`.
 
     `fused` AdamW and clipping are what the trainer uses; without it AdamW as torch chooses it, which is what the
-    bytes_peak of records were counted with. `optimiser` makes another of groups and learning rate. With `frozen` the loss
-    compares with what that network says.
+    bytes_peak of records were counted with. `optimiser` makes another of groups and learning rate. With `frozen` the
+    loss compares with what that network says.
     """
 
     def __init__(
@@ -162,8 +162,8 @@ def measure(
     Trained in float32 whatever the base's dtype, with the forward pass in `autocast`, as the trainer does.
     Everything but the seconds_* and overhead_* is the same on every run. `timed_calls` denoiser calls are timed per
     variant for the two overheads; 0 leaves them out. A method that trains nothing has a peak and FLOPs of None. With
-    `checkpointing` these two are of a step that computes its activations again, with `frozen` of one whose loss asks the
-    frozen base too, which lies in memory beside the other.
+    `checkpointing` these two are of a step that computes its activations again, with `frozen` of one whose loss asks
+    the frozen base too, which lies in memory beside the other.
     """
     net = copy.deepcopy(net).requires_grad_(False)
     counts = widening(lambda wide: figures(method, copy.deepcopy(net).float() if wide else net))

@@ -41,7 +41,8 @@ def method_costs(
     """`bench.cost.measure` of `method` on the frozen `base` at batches of `batch`, from results/.cache where it is.
 
     With `checkpointing` the step computes its activations again; `optimiser` is the name and the maker of another than
-    AdamW; with `frozen` the loss asks the frozen base too. A cache file that cannot be read is made anew; one that cannot be written is done without.
+    AdamW; with `frozen` the loss asks the frozen base too. A cache file that cannot be read is made anew; one that
+    cannot be written is done without.
     """
     facts = {
         "version": VERSION,

@@ -57,6 +57,8 @@ class Objective(Part):
     formula: ClassVar[str] = ""  # one line of plain text
     # Where it hangs on a hyperparameter, write a property.
     needs: ClassVar[Needs] = Needs()
+    # Its loss is about as large as the plain one, by which divergence is then judged; else by its own first loss too.
+    plain_scale: ClassVar[bool] = False
 
     def loss(self, net: Network, batch: Batch, schedule: Schedule, frozen: Network | None = None) -> Tensor:
         """Loss per sample (B,), float32, with a graph to what `net` trains.

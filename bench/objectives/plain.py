@@ -36,6 +36,7 @@ class Plain(Objective):
     name = "plain"
     paper = "arXiv:2006.11239, eq. 14"
     formula = "L = |net(x_t, t, c) - target|^2"
+    plain_scale = True
 
     def loss(self, net: Network, batch: Batch, schedule: Schedule, frozen: Network | None = None) -> Tensor:
         return plain(net, batch, schedule)

@@ -36,6 +36,10 @@ class Prior(Objective):
         if not self.weight > 0:
             raise LitmusError(f"prior: weight must be above 0, not {self.weight:g}: without it the objective is plain")
 
+    @property
+    def plain_scale(self) -> bool:  # type: ignore[override]
+        return self.weight <= 1
+
     def loss(self, net: Network, batch: Batch, schedule: Schedule, frozen: Network | None = None) -> Tensor:
         import torch
 

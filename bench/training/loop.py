@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 WARMUP = 10  # steps over which the learning rate rises, or a tenth of the run if that is less
 CHECK_EVERY = 10  # steps between two looks at the loss: each look waits for the device
-# A run has diverged when its loss (mean of the last CHECK_EVERY steps) is this many times the table's at the start.
+# A run has diverged when its loss (mean of the last CHECK_EVERY steps) is this many times that at the start: the
+# table's, or where an objective's scale is its own the larger of the table's and the first step's.
 DIVERGENCE_FACTOR = 10.0
 EVAL_TABLE_SIZE = 16  # (picture, time, noise) triples whose mean loss is read before, during and after training
 
@@ -147,9 +148,10 @@ def fit(
         if done % CHECK_EVERY == 0 or done == steps:
             recent = torch.stack(running[-CHECK_EVERY:]).mean().item()  # waits for the device, so the clock is true
             curve.paces.append((time.perf_counter() - look) / ((done - 1) % CHECK_EVERY + 1))
-            if not recent <= DIVERGENCE_FACTOR * curve.train[0]:  # also true for nan
+            first = curve.train[0] if goal.plain_scale else max(curve.train[0], running[0].item())
+            if not recent <= DIVERGENCE_FACTOR * first:  # also true for nan
                 curve.running = torch.stack(running).tolist()
-                raise Diverged(f"diverged: loss {recent:.3g} at step {done}, {curve.train[0]:.3g} at the start", curve)
+                raise Diverged(f"diverged: loss {recent:.3g} at step {done}, {first:.3g} at the start", curve)
             if progress:
                 progress(done, steps, recent)
             look = time.perf_counter()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from typing import ClassVar
 
 import pytest
 import torch
@@ -240,7 +241,7 @@ class Everything(Objective):
 
     name, paper = "everything", "none"
     needs = Needs(classes=2, memory=3, prompts=("a {} in the snow",), frozen=True)
-    given = []
+    given: ClassVar[list] = []
 
     def loss(self, net, batch, schedule, frozen=None):
         self.given.append((batch, frozen))

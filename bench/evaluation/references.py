@@ -83,7 +83,7 @@ def memory_prompts(objective: Objective, task: Task) -> list[str]:
     needs = objective.needs
     if any("{}" in text for text in needs.prompts) and not task.class_word:
         raise LitmusError(
-            f"the prompts of {objective.spec} want a class word, and {task.name}, a {task.kind}, has none"
+            f"the prompts of {objective.spec} need a class word, and the {task.kind} {task.name} has none"
         )
     texts = [text.replace("{}", task.class_word) for text in needs.prompts]
     return [texts[i % len(texts)] for i in range(needs.drawn if needs.memory else 0)]

@@ -68,7 +68,7 @@ class Objective(Part):
         asked for. `batch.weight`, where there is one, multiplies each sample's loss. Draws nothing from global streams.
         """
         raise NotImplementedError(
-            f"{type(self).__name__} must say what is minimised: write loss(self, net, batch, ...)"
+            f"{type(self).__name__} must say what is minimised: write loss(self, net, ...)"
         )
 
     def __call__(self, net: Network, batch: Batch, schedule: Schedule, frozen: Network | None = None) -> Tensor:
@@ -86,7 +86,7 @@ class Objective(Part):
         ):
             if asked and given is None:
                 raise LitmusError(
-                    f"the objective {self.spec} needs {what}: bench.evaluation.references.extras draws it"
+                    f"the objective {self.spec} needs {what} (bench.evaluation.references.extras)"
                 )
 
 

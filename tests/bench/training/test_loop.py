@@ -273,15 +273,8 @@ def test_an_objective_gets_what_it_declares(forked, toy_base, toy_task, part):
     assert not any(a[: len(b)].equal(b[: len(a)]) for a, b in ((eps[0], eps[1]), (eps[0], eps[2]), (eps[1], eps[2])))
     for missing in ("classes", "memory", "frozen"):
         with pytest.raises(LitmusError, match="the objective everything needs "):
-            fit(
-                tuned,
-                Biases(part),
-                toy_task,
-                train,
-                lr=1e-2,
-                objective=Everything(),
-                extras=replace(extras, **{missing: None}),
-            )
+            less = replace(extras, **{missing: None})
+            fit(tuned, Biases(part), toy_task, train, lr=1e-2, objective=Everything(), extras=less)
 
 
 def test_bf16_runs_under_autocast_with_full_precision_weights(toy_base, toy_task):

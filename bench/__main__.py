@@ -212,7 +212,7 @@ def run(
     steps: Annotated[int | None, typer.Option(help="training steps  [default: 120]")] = None,
     batch: Annotated[int | None, typer.Option(help="pictures per step  [default: 4]")] = None,
     seeds: Annotated[str, typer.Option(help="0 or 0,1,2 or 0-4")] = "0",
-    objective: Annotated[str | None, typer.Option(help="plain or prior")] = None,
+    objective: Annotated[str | None, typer.Option(help="plain, prior[weight=0.5], ... (litmus objectives)")] = None,
     base: Annotated[
         str | None, typer.Option(help="pocket, toy, a folder in diffusers' layout, or owner/name[@revision] of the hub")
     ] = None,

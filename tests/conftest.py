@@ -29,8 +29,10 @@ def _one_thread():
 def _registered():
     """The registry is full before a test may put another in its place: it is filled once in a process."""
     from bench.method import load_plugins
+    from bench.objectives import OBJECTIVES
 
     load_plugins()
+    OBJECTIVES.load()
 
 
 @pytest.fixture

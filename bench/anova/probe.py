@@ -20,15 +20,15 @@ from bench.bases import load_base
 from bench.bases.base import Base
 from bench.core.errors import LitmusError
 from bench.core.files import write_bytes
-from bench.core.rng import rng
+from bench.core.rng import rng, seed_of
 from bench.evaluation.references import class_pictures
 from bench.evaluation.sampler import Sampling
-from bench.method import make
 from bench.network.sites import PAIRS, POSITIONS, bridge, sites
-from bench.protocol.models import Sample, Train
+from bench.protocol.models import Sample
 from bench.records.record import Record, read
-from bench.training.attach import attach
-from bench.training.loop import Diverged, fit
+from bench.runner.run import threads
+from bench.runner.train import Trained, train_run
+from bench.training.loop import Diverged
 
 FILE, DESIGN = "probe.json", "design.json"
 PICTURES = 16  # of the plain class, each at its own noise
@@ -96,19 +96,18 @@ def frozen(base: Base, questions: Questions) -> dict[str, float]:
     return out
 
 
+def repeated(base: Base, task: tasks.Task, record: Record) -> Trained:
+    """The training of `record`'s run again, whatever it was asked to be: the way of the run itself."""
+    torch.manual_seed(seed_of("global", record.key))
+    return train_run(base, task, record.run, _sampling(record.run.sample))
+
+
 def tuned(base: Base, task: tasks.Task, record: Record, questions: Questions) -> float | None:
     """The move after training exactly as `record`'s run was; None where that diverges."""
-    run = record.run
-    train = run.train or Train()
-    method = make(run.method, **run.hyper)
-    other = attach(base, method, task, run.seed, train.batch)
-    budget: dict[str, Any] = {"lr": run.lr or 0.0, "steps": train.steps, "batch": train.batch, "seed": run.seed}
-    budget |= {"objective": run.objective, "clip": train.clip, "weight_decay": train.weight_decay}
     try:
-        fit(other, method, task, **budget)
+        return questions.move(repeated(base, task, record).tuned)
     except Diverged:
         return None
-    return questions.move(other)
 
 
 def probe(board: Path, say: Any = lambda line: None) -> Path:
@@ -124,6 +123,7 @@ def probe(board: Path, say: Any = lambda line: None) -> Path:
     if path.is_file():
         old = json.loads(path.read_text(encoding="utf-8"))
         table = old if all(old.get(k) == v for k, v in table.items()) else table
+    torch.set_num_threads(threads(run.base))
     base = load_base(run.base, run.train.dtype if run.train else "fp32")
     task = tasks.load(run.task).at(base.resolution)
     questions = Questions(base, task, run.seed, _sampling(run.sample))
@@ -163,7 +163,6 @@ def _cells(board: Path, design: dict[str, Any]) -> list[Record]:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
     try:
         print(probe(Path(sys.argv[1]), lambda line: print(line, file=sys.stderr, flush=True)))
     except LitmusError as error:

@@ -10,7 +10,7 @@ import copy
 import math
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,20 +18,10 @@ import torch
 from torch import Tensor
 
 from bench.checks.arena import STEPS, Arena, arena, bare, base, fresh, idle, start, train, trained
+from bench.checks.result import Result, attempt
 from bench.checks.running import copies, gap, packs, same, some, works_checkpointed, works_in_bf16
 from bench.core.errors import LitmusError
 from bench.method import Method, Network, attached, figures, load_file, load_state, state
-
-
-@dataclass(frozen=True)
-class Result:
-    """The outcome of one check; `message` is empty when it is ok."""
-
-    name: str
-    ok: bool
-    message: str
-    method: str = ""
-
 
 SIDES = {"denoiser": {"denoiser"}, "text": {"text"}, "both": {"denoiser", "text"}}
 
@@ -241,15 +231,16 @@ def repeats(method: Method, place: Arena) -> None:
 def leaves_global_streams_alone(method: Method, place: Arena) -> None:
     """attach and merge draw nothing from the streams of torch, numpy and random."""
     net = place.make()
-    before = _streams()
+    before = streams()
     attached(method, net, torch.Generator().manual_seed(0))
     if method.mergeable:
         method.merge(net)
-    odd = [name for (name, a), (_, b) in zip(before, _streams(), strict=True) if a != b]
+    odd = [name for (name, a), (_, b) in zip(before, streams(), strict=True) if a != b]
     assert not odd, f"attach or merge moves the global stream of {' and '.join(odd)}: draw from rng"
 
 
-def _streams() -> list[tuple[str, object]]:
+def streams() -> list[tuple[str, object]]:
+    """Where the global random streams stand: of torch, numpy and random."""
     now = np.random.get_state(legacy=False)
     return [
         ("torch", torch.get_rng_state().numpy().tobytes()),
@@ -307,16 +298,6 @@ def examine(
     """Every check on `method`, none skipped because another failed."""
     place = arena(make_net, text=method.side != "denoiser")
     return [attempt(check, method, place) for check in (ALL if checks is None else checks)]
-
-
-def attempt(check: Check, method: Method, place: Arena) -> Result:
-    """One check's outcome, whatever it raises."""
-    try:
-        check(method, place)
-    except Exception as error:  # a method under test may fail in any way; the reason goes to its author
-        text = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
-        return Result(check.__name__, False, " ".join(text.split()), method.name)
-    return Result(check.__name__, True, "", method.name)
 
 
 def refusal(method: Method, make_net: Callable[[], Network]) -> str | None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import typer
 
-from bench.commands import anova, budgets, cost, extractors, fetch, fit, interop, lists, rescore
+from bench.commands import anova, budgets, cost, extractors, fetch, fit, interop, lists, objectives, rescore
 
 
 def add_to(app: typer.Typer) -> None:
     """Put all of them into `app`, in the order of its help."""
-    for topic in (lists, budgets, fit, cost, anova, extractors, fetch, interop, rescore):
+    for topic in (lists, objectives, budgets, fit, cost, anova, extractors, fetch, interop, rescore):
         topic.add_to(app)

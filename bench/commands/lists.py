@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.commands.shared import board_folder, method_names, print_table, say
+from bench.commands.shared import board_folder, method_names, print_results, print_table, say
 from bench.core.errors import LitmusError
 
 
@@ -151,12 +151,7 @@ def check_method(
 
     load_plugins()
     results = examine(make(file)) if file in METHODS else check_file(file)
-    print_table(
-        ["", "method", "check", ""],
-        [["ok" if r.ok else "FAILED", r.method, r.name.replace("_", " "), r.message] for r in results],
-    )
-    if not all(r.ok for r in results):
-        raise typer.Exit(1)
+    print_results(results, "method")
 
 
 def check_metric(
@@ -171,9 +166,4 @@ def check_metric(
 
     METRICS.load()
     results = examine(METRICS.make(file)) if file in METRICS else check_file(file)
-    print_table(
-        ["", "metric", "check", ""],
-        [["ok" if r.ok else "FAILED", r.method, r.name.replace("_", " "), r.message] for r in results],
-    )
-    if not all(r.ok for r in results):
-        raise typer.Exit(1)
+    print_results(results, "metric")

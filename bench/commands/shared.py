@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 def print_table(header: list[str], rows: list[list[str]]) -> None:
@@ -23,6 +24,16 @@ def print_table(header: list[str], rows: list[list[str]]) -> None:
     if not console.is_terminal:  # a pipe or a file has no width to fit into
         console.width = 1000
     console.print(table)
+
+
+def print_results(results: Sequence[Any], what: str) -> None:
+    """Print the outcomes of an examination (bench.checks.result.Result); exit code 1 where one failed."""
+    import typer
+
+    rows = [["ok" if r.ok else "FAILED", r.method, r.name.replace("_", " "), r.message] for r in results]
+    print_table(["", what, "check", ""], rows)
+    if not all(r.ok for r in results):
+        raise typer.Exit(1)
 
 
 def say(line: str) -> None:

@@ -28,7 +28,7 @@ from bench.cost.small import small
 from bench.cost.step import Step, counted
 from bench.method import METHODS, Method, Network, attached, load_plugins, make, parse_spec, state
 from bench.network.calls import shapes
-from bench.training.attach import prepared
+from bench.training.attach import attached_copy
 
 GIB = 2**30
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -203,7 +203,7 @@ def tuned(net: Network, method: Method, trained: str = "fp32") -> Network:
     own = bare(net, method)
     if trained != "fp32":
         return attached(method, copy.deepcopy(own), rng("fit"))
-    return prepared(method, own, lambda: rng("fit"))
+    return attached_copy(own, method, lambda: rng("fit"))
 
 
 def bare(net: Network, method: Method) -> Network:

@@ -19,7 +19,7 @@ from bench.cost.scalars import bytes_disk, figures
 from bench.cost.speed import interleaved
 from bench.method import Method, Network, load_state, quantised, state
 from bench.network.calls import Context, Text
-from bench.training.attach import prepared, widening
+from bench.training.attach import attached_copy, widening
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,8 @@ class TrainingStep:
     """One whole training step of the attached `net`, called as a function, or in its two parts: `loss` and `update`.
 
     `fused` AdamW and clipping are what the trainer uses; without it AdamW as torch chooses it, which is what the
-    bytes_peak of records were counted with. `optimiser` makes another of groups and learning rate.
+    bytes_peak of records were counted with. `optimiser` makes another of groups and learning rate. With `frozen` the
+    loss compares with what that network says.
     """
 
     def __init__(
@@ -84,8 +85,9 @@ class TrainingStep:
         autocast: Callable[[], AbstractContextManager] = nullcontext,
         fused: bool | None = None,
         optimiser: Optimiser | None = None,
+        frozen: Network | None = None,
     ):
-        self.net, self.example, self.autocast, self.fused = net, example, autocast, fused
+        self.net, self.example, self.autocast, self.fused, self.frozen = net, example, autocast, fused, frozen
         groups = method.groups(net, method.lr)
         self.optimiser = optimiser(groups, method.lr) if optimiser else torch.optim.AdamW(groups, fused=fused)
         self.trained = [p for p in net.parameters() if p.requires_grad]
@@ -97,7 +99,12 @@ class TrainingStep:
     def loss(self) -> Tensor:
         """A scalar with a graph."""
         with self.autocast():
-            return self.example.call(self.net).float().square().mean()
+            said = self.example.call(self.net).float()
+            if self.frozen is not None:
+                with torch.no_grad():
+                    other = self.example.call(self.frozen).float()
+                said = said - other
+            return said.square().mean()
 
     def update(self) -> None:
         """Clip and change the weights by the gradients that are there."""
@@ -148,18 +155,20 @@ def measure(
     timed_calls: int = 0,
     checkpointing: bool = False,
     optimiser: Optimiser | None = None,
+    frozen: bool = False,
 ) -> dict[str, int | float | None]:
     """Costs of `method` on the untouched `net`, by the field names of bench.records.record.Cost; `net` is copied.
 
     Trained in float32 whatever the base's dtype, with the forward pass in `autocast`, as the trainer does.
     Everything but the seconds_* and overhead_* is the same on every run. `timed_calls` denoiser calls are timed per
     variant for the two overheads; 0 leaves them out. A method that trains nothing has a peak and FLOPs of None. With
-    `checkpointing` these two are of a step that computes its activations again.
+    `checkpointing` these two are of a step that computes its activations again, with `frozen` of one whose loss asks
+    the frozen base too, which lies in memory beside the other.
     """
     net = copy.deepcopy(net).requires_grad_(False)
     counts = widening(lambda wide: figures(method, copy.deepcopy(net).float() if wide else net))
     start = time.perf_counter()
-    tuned = prepared(method, net, lambda: rng("cost", "attach"), checkpointing)
+    tuned = attached_copy(net, method, lambda: rng("cost", "attach"), checkpointing=checkpointing)
     out: dict[str, int | float | None] = {
         "seconds_attach": time.perf_counter() - start,  # with the copy that keeps the base whole
         "scalars_trainable": counts.trainable,
@@ -175,7 +184,7 @@ def measure(
         out |= calls(method, net, tuned, example, n=timed_calls, autocast=autocast)
     saved = {key: p.clone() for key, p in state(tuned).items()}
     start = time.perf_counter()
-    load_state(prepared(method, net, lambda: rng("cost", "load")), saved)
+    load_state(attached_copy(net, method, lambda: rng("cost", "load")), saved)
     out["seconds_load"] = time.perf_counter() - start
     if method.mergeable and not quantised(net.denoiser):
         flat = copy.deepcopy(tuned)
@@ -183,8 +192,9 @@ def measure(
         method.merge(flat)
         out["seconds_merge"] = time.perf_counter() - start
     if method.trains:
-        step = TrainingStep(method, tuned.train(), example, autocast, optimiser=optimiser)
-        resident = [*module_tensors(tuned), *example.tensors()]
+        beside = net if frozen else None
+        step = TrainingStep(method, tuned.train(), example, autocast, optimiser=optimiser, frozen=beside)
+        resident = [*module_tensors(tuned), *example.tensors(), *(module_tensors(beside) if beside else ())]
 
         def two() -> None:  # the first step makes AdamW's moments, the second has them while it goes backward
             step()

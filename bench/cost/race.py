@@ -28,8 +28,8 @@ from bench.cost.shared import training_batch
 from bench.cost.small import SMALL, SUFFIX, small
 from bench.cost.speed import Ratio, clocked, ratio, spans
 from bench.cost.step import Step, counted, size
-from bench.method import Method, Network, floating, load_state, state
-from bench.training.attach import trainable, widening
+from bench.method import Method, Network, load_state, state
+from bench.training.attach import attached_copy
 
 SIDE = 32  # latents of a small network's picture
 WARMUP = 3
@@ -280,7 +280,7 @@ def _handling(place: Ground, method: Method, reference: Method, blocks: int) -> 
     took: dict[tuple[str, str], list[float]] = {}
     for i in range(blocks + 1):  # the first is thrown away
         for who, one in both.items():
-            net, seconds = widening(lambda wide: _attached(place.net, one, i, wide))  # noqa: B023  called at once
+            net, seconds = _attached(place.net, one, i)
             spent = {"attach": seconds}
             saved = {key: p.clone() for key, p in state(net).items()}
             spent["load"] = clocked(lambda: load_state(net, saved))  # noqa: B023
@@ -296,9 +296,10 @@ def _handling(place: Ground, method: Method, reference: Method, blocks: int) -> 
     return out
 
 
-def _attached(net: Network, method: Method, seed: int, wide: bool) -> tuple[Network, float]:
+def _attached(net: Network, method: Method, seed: int) -> tuple[Network, float]:
     """A copy of `net` with `method` attached as it is trained, and the seconds that attaching took."""
-    own, dtype = copy.deepcopy(bare(net, method)), floating(net.denoiser).dtype
-    if wide:
-        own.float()
-    return own, clocked(lambda: trainable(method, own, rng("cost", seed), dtype, wide=wide))
+    seconds: list[float] = []  # of each try: the last is the one that gave the copy
+    own = attached_copy(
+        bare(net, method), method, lambda: rng("cost", seed), around=lambda work: seconds.append(clocked(work))
+    )
+    return own, seconds[-1]

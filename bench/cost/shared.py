@@ -36,11 +36,13 @@ def method_costs(
     batch: int,
     checkpointing: bool = False,
     optimiser: tuple[str, Optimiser] | None = None,
+    frozen: bool = False,
 ) -> dict[str, float | int | None]:
     """`bench.cost.measure` of `method` on the frozen `base` at batches of `batch`, from results/.cache where it is.
 
     With `checkpointing` the step computes its activations again; `optimiser` is the name and the maker of another than
-    AdamW. A cache file that cannot be read is made anew; one that cannot be written is done without.
+    AdamW; with `frozen` the loss asks the frozen base too. A cache file that cannot be read is made anew; one that
+    cannot be written is done without.
     """
     facts = {
         "version": VERSION,
@@ -57,6 +59,8 @@ def method_costs(
         facts["checkpointing"] = True
     if optimiser:
         facts["optimiser"] = optimiser[0]
+    if frozen:
+        facts["frozen"] = True
     if base.compute != "fp32" or base.source is not None:
         facts["step"] = "the trainer's"  # once of tensors in the base's precision, and without pooled text
     name = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:24]
@@ -72,7 +76,7 @@ def method_costs(
         net = copy.copy(net)  # its tensors stay shared; `measure` makes copies of its own
         net.trigger = base.trigger(WORD)
     make = optimiser[1] if optimiser else None
-    costs = measure(method, net, example, base.autocast, CALLS, checkpointing, make)
+    costs = measure(method, net, example, base.autocast, CALLS, checkpointing, make, frozen)
     with suppress(OSError), whole(file) as part:
         part.write_text(json.dumps(costs), encoding="utf-8")
     return costs

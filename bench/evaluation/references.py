@@ -17,19 +17,22 @@ import torch
 from torch import Tensor
 
 from bench.core.cache import kept
+from bench.core.errors import LitmusError
 from bench.evaluation.sampler import Sampling, for_sampling, noise_for, sample_latents
 from bench.evaluation.score import Drawn, draw, look, truth
 from bench.metrics import Views
-from bench.training.loop import ClassPictures
+from bench.objectives import Needs
+from bench.training.extras import Extras, Pictures
 
 if TYPE_CHECKING:
     from bench.bases.base import Base
     from bench.extractors.base import Extractors
+    from bench.objectives import Objective
     from bench.tasks import Task
 
 # Raised whenever what is kept would come out differently from the same inputs.
 VERSION = 1
-CLASSES = 40  # pictures of the plain class for prior preservation: ten batches of 4 before one is seen again
+CLASSES = Needs.drawn  # pictures of the plain class, where nobody says how many
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,40 @@ def base_pictures(base: Base, task: Task, seed: int, sampling: Sampling) -> Draw
     return Drawn(**kept("base", key.facts(), compute))
 
 
-def class_pictures(base: Base, task: Task, seed: int, sampling: Sampling, n: int = CLASSES) -> ClassPictures:
+def extras(base: Base, objective: Objective, task: Task, seed: int, sampling: Sampling) -> Extras:
+    """What `objective` needs beside the task's pictures, by the frozen `base`; drawn once per block, then kept.
+
+    LitmusError where its prompts ask for a class word and the task, a style, has none.
+    """
+    needs = objective.needs
+    classes = class_pictures(base, task, seed, sampling, needs.drawn) if needs.classes else None
+    memory = memory_pictures(base, task, seed, sampling, memory_prompts(objective, task)) if needs.memory else None
+    return Extras(classes, memory, base.working().net if needs.frozen else None)
+
+
+def memory_prompts(objective: Objective, task: Task) -> list[str]:
+    """The prompt of each memory picture of `objective`: its prompts in turn, {} filled with the task's class word."""
+    needs = objective.needs
+    if any("{}" in text for text in needs.prompts) and not task.class_word:
+        raise LitmusError(
+            f"the prompts of {objective.spec} need a class word, and the {task.kind} {task.name} has none"
+        )
+    texts = [text.replace("{}", task.class_word) for text in needs.prompts]
+    return [texts[i % len(texts)] for i in range(needs.drawn if needs.memory else 0)]
+
+
+def memory_pictures(base: Base, task: Task, seed: int, sampling: Sampling, prompts: list[str]) -> Pictures:
+    """A picture of each of `prompts` by the frozen base, as latents, from noise of their own stream."""
+    key = _Key(base, task, seed, sampling)
+
+    def compute() -> dict[str, Tensor]:
+        noise = noise_for(base, len(prompts), task.name, "memory", seed)
+        return {"latents": sample_latents(for_sampling(base), prompts, noise, sampling)}
+
+    return Pictures(kept("memory", {**key.facts(), "prompts": prompts}, compute)["latents"], prompts)
+
+
+def class_pictures(base: Base, task: Task, seed: int, sampling: Sampling, n: int = CLASSES) -> Pictures:
     """`n` pictures of the plain class by the frozen base, as latents, for prior preservation.
 
     The prompts are the training captions without the identifier, as DreamBooth's "a dog" for "a sks dog". Where one of
@@ -78,7 +114,7 @@ def class_pictures(base: Base, task: Task, seed: int, sampling: Sampling, n: int
         noise = noise_for(base, n, task.name, "classes", seed)
         return {"latents": sample_latents(for_sampling(base), prompts, noise, sampling)}
 
-    return ClassPictures(kept("classes", {**key.facts(), "n": n}, compute)["latents"], prompts)
+    return Pictures(kept("classes", {**key.facts(), "n": n}, compute)["latents"], prompts)
 
 
 class _Key:

@@ -112,7 +112,7 @@ def put(base: Base, path: Path, any_base: bool = False) -> Tuned:
         if kind == "unknown":
             tensors = names.by_pipeline(tensors, tuned.net.denoiser, path)
         parts = foreign.read_diffusers(tensors, header, tuned.net, path)
-    attach(tuned.net, parts, path)
+    put_changes(tuned.net, parts, path)
     return Tuned(tuned, base, path, "diffusers" if kind == "unknown" else kind, facts, parts=parts)
 
 
@@ -134,7 +134,7 @@ def _is_of(facts: Facts, base: Base) -> bool:
 
 
 @torch.no_grad()
-def attach(net: Any, parts: Parts, file: object) -> None:
+def put_changes(net: Any, parts: Parts, file: object) -> None:
     """Put changes on a network, in place: LoRA as peft's layers, as in diffusers, others into the weight."""
     for part, changes in parts.items():
         module = _parts(net)[part]

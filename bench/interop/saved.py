@@ -7,6 +7,7 @@ Importing this loads no torch.
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,15 +79,17 @@ def restore(base: Base, kept: dict[str, Tensor], facts: Facts, file: object) -> 
     """
     import torch
 
+    from bench.core.rng import rng
     from bench.method import load_state, make, source_digest
-    from bench.training.attach import widening
+    from bench.training.attach import attached_copy
 
     method = make(facts.method, **facts.hyper)
     if source_digest(type(method)) != facts.source:
         raise LitmusError(f"{file}: the file of the method {facts.method} has changed since it was trained")
     if method.side != "denoiser":
         base = base.with_text()
-    tuned = widening(lambda wide: _attached(base, method, facts, wide))
+    stream, trigger = lambda: rng("init", facts.seed), base.trigger(facts.trigger)
+    tuned = replace(base, net=attached_copy(base.net, method, stream, trigger=trigger))
     own = {key: x for key, x in kept.items() if not key.startswith(MOVED)}
     try:
         load_state(tuned.net, own)
@@ -103,20 +106,6 @@ def restore(base: Base, kept: dict[str, Tensor], facts: Facts, file: object) -> 
             delta = (x @ kept[f"{MOVED}{name}.down"]).view_as(p) if factors else x
             p += delta.to(p)
     return tuned, method
-
-
-def _attached(base: Base, method: Method, facts: Facts, wide: bool) -> Base:
-    """A copy of the base with the method attached, what is trained in float32."""
-    from bench.core.rng import rng
-    from bench.method import floating
-    from bench.training.attach import trainable
-
-    tuned, dtype = base.fork(), floating(base.net.denoiser).dtype
-    if wide:
-        tuned.net.float()
-    tuned.net.trigger = base.trigger(facts.trigger)
-    trainable(method, tuned.net, rng("init", facts.seed), dtype, wide=wide)
-    return tuned
 
 
 def base_of(file: Path) -> str:

@@ -1,23 +1,13 @@
-"""Objectives: what a training step minimises. OBJECTIVES[name](net, batch, schedule) -> loss per sample (B,)."""
+"""Objectives: what a training step minimises, one file each. Importing this loads no torch.
+
+bench.objectives   Objective, Needs, Batch, register, LitmusError: what the author of one uses
+OBJECTIVES         the registry: OBJECTIVES.read("prior[weight=0.5]") is an instance
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
-
+from bench.core.errors import LitmusError
+from bench.objectives.base import OBJECTIVES, Needs, Objective, register
 from bench.objectives.batch import Batch
-from bench.objectives.plain import plain
-from bench.objectives.prior import prior
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from bench.method import Network
-    from bench.network.schedule import Schedule
-
-__all__ = ["NEEDS_CLASSES", "OBJECTIVES", "Batch", "Objective"]
-
-Objective = Callable[["Network", Batch, "Schedule"], "Tensor"]
-
-OBJECTIVES: dict[str, Objective] = {"plain": plain, "prior": prior}
-NEEDS_CLASSES = {"prior"}  # objectives whose batches carry pictures of the plain class
+__all__ = ["OBJECTIVES", "Batch", "LitmusError", "Needs", "Objective", "register"]

@@ -17,7 +17,12 @@ class Batch:
 
     x0 (B, C, h, w) scaled clean latents; eps (B, C, h, w) noise; t (B,) times; context what the denoiser is told of
     the captions. `weight` (B,) multiplies each sample's loss where it is given (min-SNR).
-    `classes` holds as many pictures of the plain class, made by the frozen base, for objectives that ask for them.
+
+    Only for objectives whose `needs` ask for it:
+    classes         pictures of the plain class, made by the frozen base: a batch of needs.classes * B
+    memory          pictures of the objective's own prompts, made by the frozen base: a batch of needs.memory * B
+    frozen_context  the captions as the frozen base's own text side reads them, for its prediction; it differs from
+                    `context` where a method trains the text side
     """
 
     x0: Tensor
@@ -26,3 +31,5 @@ class Batch:
     context: Text
     classes: Batch | None = None
     weight: Tensor | None = None
+    memory: Batch | None = None
+    frozen_context: Text | None = None

@@ -6,7 +6,10 @@ of the schedule's own kind (eps, v, flow). With weights in the batch (min-SNR) e
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from bench.objectives.base import Objective, register
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,3 +26,17 @@ def plain(net: Network, batch: Batch, schedule: Schedule) -> Tensor:
     target = schedule.target(batch.x0, batch.eps, batch.t)
     loss = (prediction.float() - target.float()).square().mean(dim=(1, 2, 3))
     return loss if batch.weight is None else loss * batch.weight
+
+
+@register
+@dataclass(frozen=True)
+class Plain(Objective):
+    """Mean squared error of the prediction on the concept's own pictures."""
+
+    name = "plain"
+    paper = "arXiv:2006.11239, eq. 14"
+    formula = "L = |net(x_t, t, c) - target|^2"
+    plain_scale = True
+
+    def loss(self, net: Network, batch: Batch, schedule: Schedule, frozen: Network | None = None) -> Tensor:
+        return plain(net, batch, schedule)

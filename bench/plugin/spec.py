@@ -1,4 +1,4 @@
-"""How a method is written in protocols and on the command line: `lora`, `lora[rank=8]`, `adapter[paper]`.
+"""How a part is written in protocols and on the command line: `lora`, `lora[rank=8]`, `prior[weight=0.5]`.
 
 Pure text, without torch, so that a plan can be read and keyed before anything heavy is loaded.
 """
@@ -20,7 +20,7 @@ WORDS: dict[str, Value] = {"true": True, "false": False, "none": None}
 
 
 def parse_spec(spec: str) -> tuple[str, dict[str, Value]]:
-    """Name and hyperparameters of a method: "lora[rank=8]" -> ("lora", {"rank": 8}).
+    """Name and hyperparameters of a part: "lora[rank=8]" -> ("lora", {"rank": 8}).
 
     A value is a whole number, a number, true, false, none, or text; text that looks like one of the others, or that
     holds a comma, a quote or a bracket, is quoted as in JSON. A word alone in the first place names a preset of the
@@ -28,7 +28,7 @@ def parse_spec(spec: str) -> tuple[str, dict[str, Value]]:
     """
     found = SHAPE.fullmatch(spec)
     if not found:
-        raise LitmusError(f"cannot read the method {spec!r}: write it as lora or lora[rank=8,alpha=16]")
+        raise LitmusError(f"cannot read {spec!r}: write a name, or one with settings as in lora[rank=8,alpha=16]")
     name, inside = found.groups()
     hyper: dict[str, Value] = {}
     at = 0

@@ -68,12 +68,12 @@ class Row(_Strict):
     lr: float | None = Field(default=None, gt=0)
     seeds: tuple[int, ...] | None = Field(default=None, min_length=1)
     tasks: tuple[str, ...] | None = Field(default=None, min_length=1)
-    objective: str | None = None
+    objective: str | None = None  # a spec, `prior[weight=0.5]`
 
-    @field_validator("spec")
+    @field_validator("spec", "objective")
     @classmethod
-    def _readable(cls, spec: str) -> str:
-        return _canonical(spec)
+    def _readable(cls, spec: str | None) -> str | None:
+        return spec and _canonical(spec)
 
 
 class Extra(_Strict):
@@ -84,6 +84,11 @@ class Extra(_Strict):
     tasks: tuple[str, ...] | None = Field(default=None, min_length=1)
     objective: str | None = None
     lr: float | None = Field(default=None, gt=0)
+
+    @field_validator("objective")
+    @classmethod
+    def _readable(cls, spec: str | None) -> str | None:
+        return spec and _canonical(spec)
 
 
 class Sweep(_Strict):
@@ -150,6 +155,11 @@ class Protocol(_Strict):
     extra: tuple[Extra, ...] = ()
     sweep: Sweep | None = None
     anova: Anova | None = None
+
+    @field_validator("objective")
+    @classmethod
+    def _readable(cls, spec: str) -> str:
+        return _canonical(spec)
 
 
 def _explain(error: ValidationError, model: type[BaseModel]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -42,7 +42,8 @@ class Run(BaseModel):
     spec: str  # the row's name, `lora[rank=8]`: only what differs from the method's defaults
     hyper: dict[str, Any] = {}  # every hyperparameter
     lr: float | None = None
-    objective: str = ""
+    objective: str = ""  # its spec, `prior[weight=0.5]`
+    objective_source: str = ""  # digest of a plug-in objective's file
     base: str
     base_digest: str
     task: str
@@ -53,6 +54,9 @@ class Run(BaseModel):
     extractors: str
     extractors_digest: str
     metrics: tuple[str, ...] = ()  # asked for beside the registered ones; never part of the key: it makes nothing rerun
+
+    # Came after the first records: at their default they are no part of a run's key (bench.runner.plan.key).
+    later: ClassVar = ("objective_source",)
 
     @property
     def block(self) -> tuple[str, str, int]:

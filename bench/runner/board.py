@@ -93,7 +93,7 @@ def _searched(
             if (choice.spec, t.lr) not in open_ and not math.isnan(t.score.value)
         }
         for choice in choose(tidy(list(have.values())).frame)
-        if choice.objective == protocol.objective
+        if choice.objective == catalogue.objectives[protocol.objective].spec
     }
     return {spec: trials.get(catalogue.competitors[spec].spec, {}) for spec in protocol.sweep.around}
 

@@ -30,7 +30,7 @@ from bench.runner.queue import Pace, Queue
 
 RETRIED = ("error", "oom", "timeout", "crashed")  # what --retry-failed runs again; diverged is a result
 COMMAND = (sys.executable, "-m", "bench.runner.worker")
-STILLBORN = 3  # workers that may die before their first run; after that it is the installation, not chance
+MAX_STARTUP_FAILURES = 3  # workers that may die before their first run; after that it is the installation, not chance
 
 
 class Stopped(Exception):
@@ -146,7 +146,7 @@ class Launcher:
         self.settings = replace(settings, workers=self.wanted)
         self.workers: dict[int, _Worker] = {}
         self.selector = selectors.DefaultSelector()
-        self.stillborn = 0
+        self.startup_failures = 0
         self.started = 0  # workers so far: each has its own log
 
     def run(self) -> None:
@@ -260,8 +260,8 @@ class Launcher:
             self._lost(worker, "crashed", _how(code))
             return
         self._dismiss(worker)
-        self.stillborn += 1
-        if self.stillborn >= STILLBORN:
+        self.startup_failures += 1
+        if self.startup_failures >= MAX_STARTUP_FAILURES:
             log = self._log(worker.number)
             last = (log.read_text(errors="replace").strip() or "it said nothing").splitlines()[-1]
             raise LitmusError(f"the workers do not start: {last} (the whole log: {log})")

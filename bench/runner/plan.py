@@ -33,6 +33,14 @@ class Competitor:
 
 
 @dataclass(frozen=True)
+class Goal:
+    """An objective's spec, resolved: with only what differs from the defaults; `source` digests a plug-in's file."""
+
+    spec: str
+    source: str = ""
+
+
+@dataclass(frozen=True)
 class TaskFacts:
     """What a plan must know of a task."""
 
@@ -47,6 +55,7 @@ class Catalogue:
 
     competitors: dict[str, Competitor]
     tasks: dict[str, TaskFacts]
+    objectives: dict[str, Goal]
     base_digest: str
     extractors_digest: str
     base: str = ""  # the base's name with everything filled in that the protocol left open; "": as the protocol has it
@@ -86,7 +95,7 @@ def key(run: Run) -> str:
     `spec` is a way to write `hyper` and stays out, and so do `metrics`: adding one makes nothing run again.
     """
     # Not model_dump, which takes three times as long: the fields are plain values and two models of plain values.
-    table = {name: value for name, value in vars(run).items() if name not in ("spec", "metrics")}
+    table = {name: value for name, value in _fields(run).items() if name not in ("spec", "metrics")}
     text = json.dumps(table, sort_keys=True, separators=(",", ":"), default=_fields)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -178,7 +187,7 @@ def expand(
         if one.method in UNTRAINED:
             make = _untrained(one.method)
         else:
-            make = _trained(one, row, protocol)
+            make = _trained(one, row, catalogue.objectives[row.objective], protocol)
         for task in row.tasks:
             for seed in row.seeds:
                 add(make, task, seed)
@@ -192,7 +201,7 @@ def _untrained(name: str) -> Callable[..., Run]:
     return make
 
 
-def _trained(one: Competitor, row: _Row, protocol: Protocol) -> Callable[..., Run]:
+def _trained(one: Competitor, row: _Row, goal: Goal, protocol: Protocol) -> Callable[..., Run]:
     lr = row.lr or one.lr
 
     def make(**block: Any) -> Run:
@@ -202,7 +211,8 @@ def _trained(one: Competitor, row: _Row, protocol: Protocol) -> Callable[..., Ru
             spec=one.spec,
             hyper=one.hyper,
             lr=lr,
-            objective=row.objective,
+            objective=goal.spec,
+            objective_source=goal.source,
             train=protocol.train,
             **block,
         )

@@ -10,9 +10,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from bench.core import subprocess
-from bench.core.errors import LitmusError, nearest
+from bench.core.errors import LitmusError
 from bench.protocol.models import PSEUDO, Protocol
-from bench.runner.plan import Catalogue, Competitor, TaskFacts, objectives, scored_with, specs, task_names
+from bench.runner.plan import Catalogue, Competitor, Goal, TaskFacts, objectives, scored_with, specs, task_names
 
 if TYPE_CHECKING:
     from bench.tasks import Task
@@ -45,6 +45,7 @@ def _read(answer: dict[str, Any]) -> Catalogue:
     return Catalogue(
         competitors={name: Competitor(**one) for name, one in answer["competitors"].items()},
         tasks={name: TaskFacts(**one) for name, one in answer["tasks"].items()},
+        objectives={name: Goal(**one) for name, one in answer["objectives"].items()},
         base_digest=answer["base_digest"],
         extractors_digest=answer["extractors_digest"],
         base=answer["base"],
@@ -66,19 +67,25 @@ def competitor(spec: str) -> Competitor:
     )
 
 
+def goal(spec: str) -> Goal:
+    """An objective spec resolved against the registry; LitmusError for an unknown name or hyperparameter."""
+    from bench.objectives import OBJECTIVES
+    from bench.plugin.registry import source_digest
+
+    made = OBJECTIVES.read(spec)
+    return Goal(made.spec, source_digest(type(made)))
+
+
 def survey(request: dict[str, Any]) -> dict[str, Any]:
     """The torch side of `ask`: a table that JSON can carry."""
     from bench import tasks
     from bench.bases import BASES, base_facts, load_base
     from bench.extractors import acceptance, extractors_digest
     from bench.metrics import metric
-    from bench.objectives import OBJECTIVES
 
     # What the user wrote comes first: a misspelling must not wait for weights.
     competitors = {spec: asdict(competitor(spec)) for spec in request["specs"]}
-    for name in request["objectives"]:
-        if name not in OBJECTIVES:
-            raise LitmusError(nearest(name, OBJECTIVES, "objective"))
+    goals = {spec: asdict(goal(spec)) for spec in request["objectives"]}
     metrics = list(dict.fromkeys(metric(spec).spec for spec in request.get("metrics", ())))
     loaded = {name: tasks.load(name) for name in request["tasks"]}
     name, base_digest, said = base_facts(request["base"], request["device"])
@@ -97,6 +104,7 @@ def survey(request: dict[str, Any]) -> dict[str, Any]:
     return {
         "base": name,
         "competitors": competitors,
+        "objectives": goals,
         "tasks": {name: asdict(TaskFacts(t.digest, t.has_truth, t.split)) for name, t in loaded.items()},
         **digests,
         "notes": notes,

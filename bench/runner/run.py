@@ -24,20 +24,19 @@ from bench.core.files import DiskError, write_bytes
 from bench.core.rng import seed_of
 from bench.core.settings import ALONE, Settings
 from bench.cost.shared import method_costs
-from bench.evaluation.references import base_pictures, block, class_pictures
+from bench.evaluation.references import base_pictures, block, memory_prompts
 from bench.evaluation.sampler import Sampling
 from bench.evaluation.score import Drawn, draw, evaluate, grid, truth
 from bench.extractors import acceptance, load_extractors
 from bench.interop import saved
-from bench.method import make, source_digest
-from bench.objectives import NEEDS_CLASSES
 from bench.protocol.models import PSEUDO
 from bench.records import features
 from bench.records.provenance import bytes_process, cores, now, provenance
 from bench.records.record import Curve, Record, Run, finite
 from bench.records.rescore import versions
-from bench.training.attach import attach, out_of_memory
-from bench.training.loop import OPTIMISERS, Diverged, fit
+from bench.runner.train import train_run
+from bench.training.attach import out_of_memory
+from bench.training.loop import OPTIMISERS, Diverged
 
 if TYPE_CHECKING:
     from bench.bases.base import Base
@@ -149,40 +148,13 @@ def _tuned(
     base: Base, task: Task, run: Run, sampling: Sampling, record: Record, report: Report, save: bool
 ) -> tuple[Drawn, trainer.Curve, dict[str, torch.Tensor] | None]:
     """Attach, train, draw, and measure what that took."""
-    method, cost = make(run.method, **run.hyper), record.cost
-    if source_digest(type(method)) != run.source:
-        raise LitmusError("the method's file changed after the plan was made: start the command again")
-    train = run.train
-    if method.side != "denoiser":
-        base = base.with_text()
-    clock = time.perf_counter()
-    tuned = attach(base, method, task, run.seed, train.batch if train else 1, bool(train and train.checkpointing))
-    cost.seconds_attach = time.perf_counter() - clock
-    classes = None
-    if run.objective in NEEDS_CLASSES:
-        report("class pictures", 0, 0, None)
-        classes = class_pictures(base, task, run.seed, sampling)
-    curve = fit(
-        tuned,
-        method,
-        task,
-        lr=run.lr or 0.0,
-        steps=train.steps if train else 0,
-        batch=train.batch if train else 1,
-        objective=run.objective or "plain",
-        seed=run.seed,
-        clip=train.clip if train else 0.0,
-        weight_decay=train.weight_decay if train else 0.0,
-        classes=classes,
-        accumulate=train.accumulate if train else 1,
-        min_snr=train.min_snr if train else None,
-        ema=train.ema if train else None,
-        optimizer=train.optimizer if train else "adamw",
-        compiled=train.compile if train else False,
-        progress=lambda step, of, loss: report("training", step, of, loss),
-    )
+    cost, train = record.cost, run.train
+    done = train_run(base, task, run, sampling, cost, report)
+    base, tuned, curve, needs = done.base, done.tuned, done.curve, done.objective.needs
     if train is None:
         return base_pictures(base, task, run.seed, sampling), curve, None
+    if unknown := base.unknown_words(memory_prompts(done.objective, task)):
+        record.notes.append(f"words of the objective's prompts that the base does not know: {', '.join(unknown)}")
     cost.seconds_train, cost.bytes_cuda = curve.seconds, curve.bytes_cuda
     if curve.paces:
         first, cost.seconds_step, third = quantiles(curve.paces * 2, n=4, method="inclusive")  # twice: one may be all
@@ -194,14 +166,15 @@ def _tuned(
     pictures = sum(len(x.flatten(0, 1)) for x in (drawn.cell, drawn.prior, drawn.drift) if x is not None)
     cost.images_per_second = pictures / cost.seconds_sample
     report("measuring the cost", 0, 0, None)
-    trained = saved.tensors(tuned.net, base.net, method) if save else None
-    del tuned  # the measure makes copies of its own
+    trained = saved.tensors(tuned.net, base.net, done.method) if save else None
+    method = done.method
+    del tuned, done  # the measure makes copies of its own
     other = None
     if train.optimizer != "adamw":
         other = train.optimizer, partial(OPTIMISERS[train.optimizer], weight_decay=train.weight_decay)
-    both = 2 if run.objective in NEEDS_CLASSES else 1  # a class picture beside each picture of the concept
+    batch = train.batch * (1 + needs.beside)
     try:
-        costs = method_costs(base.working(), method, train.batch * both, train.checkpointing, other)
+        costs = method_costs(base.working(), method, batch, train.checkpointing, other, needs.frozen)
     except RuntimeError as error:  # it holds several copies of the network beside each other
         if not out_of_memory(error):
             raise

@@ -1,13 +1,16 @@
 """A method attached as it is trained: where it works, what it trains in float32, the rest as the base has it.
 
-One way for all that trains and for all that says what training takes (litmus run, litmus fit, litmus cost).
+`attached_copy` is the one way for all that trains and all that says what training takes (litmus run, fit, cost, and
+reading an adapter back); `attach` is that for a task on a base. bench.method.attached is what both stand on: it freezes
+a network and calls the method, in place, and no more; the examination (bench.checks.arena) tries methods with it.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
@@ -22,59 +25,68 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def attach(base: Base, method: Method, task: Task, seed: int, batch: int = 1, checkpointing: bool = False) -> Base:
-    """A fork of `base` with `method` attached, on the device it works on, what is trained in float32.
-
-    `batch` is that of the losses which a method with needs_data starts from; `checkpointing` computes activations again
-    on the way back. Some starts (singular vectors, say) exist in float32 alone: a base in bfloat16 is widened for them.
-    """
-    return widening(lambda wide: _attach(base, method, task, seed, batch, checkpointing, wide))
-
-
-def _attach(base: Base, method: Method, task: Task, seed: int, batch: int, checkpointing: bool, wide: bool) -> Base:
-    tuned = base.fork()
-    if wide:
-        tuned.net.float()
-    if checkpointing:
-        tuned.net.denoiser.enable_gradient_checkpointing()  # pyright: ignore  (every denoiser of diffusers has it)
-    tuned.net.trigger = base.trigger(task.identifier)
-    if method.needs_data and base.place is not None:
-        tuned.net.to(base.place)  # its first losses are the work of training
-    losses = calibration(tuned, task, seed, batch) if method.needs_data else []
-    dtype = floating(base.net.denoiser).dtype
-    trainable(method, tuned.net, rng("init", seed), dtype, losses, wide)
-    if base.place is not None:
-        tuned.net.to(base.place)
-    return tuned
-
-
-def out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch's allocators mean want of memory by `error`."""
-    return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in MEMORY)
-
-
-MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
-
-
-def trainable(
-    method: Method,
+def attached_copy(
     net: Network,
-    rng: torch.Generator,
-    dtype: torch.dtype,
-    losses: Sequence[Loss] = (),
-    wide: bool = False,
+    method: Method,
+    stream: Callable[[], torch.Generator],
+    *,
+    trigger: tuple[int, ...] | None = None,
+    losses: Callable[[Network], Sequence[Loss]] | None = None,
+    checkpointing: bool = False,
+    device: torch.device | None = None,
+    around: Callable[[Callable[[], object]], object] = lambda work: work(),
 ) -> Network:
-    """`net` itself with `method` attached and what is trained in float32; `dtype` is that of the frozen base.
+    """A copy of the frozen `net` with `method` attached: what is trained in float32, the rest in the dtype of `net`.
 
-    `wide` says that `net` was widened to float32 for the start (see `widening`): what is frozen becomes `dtype` again.
+    Some starts (singular vectors, say) exist in float32 alone: a network in bfloat16 is widened for them (`widening`).
+
+    stream         gives the start's chance, anew for each try
+    trigger        token ids of the identifier; None: those of `net`
+    losses         what a method with needs_data starts from, for the copy before the method is on it
+    checkpointing  computes activations again on the way back
+    device         where the copy ends; a method with needs_data gets it there beforehand
+    around         calls what attaches, for a clock
     """
-    attached(method, net, rng, losses)
-    for p in net.parameters():
-        if p.requires_grad:
-            p.data = p.data.float()
-        elif wide and p.is_floating_point():
-            p.data = p.data.to(dtype)
-    return net
+    dtype = floating(net.denoiser).dtype
+
+    def make(wide: bool) -> Network:
+        own = copy.deepcopy(net)
+        if wide:
+            own.float()
+        if checkpointing:
+            own.denoiser.enable_gradient_checkpointing()  # pyright: ignore  (every denoiser of diffusers has it)
+        if trigger is not None:
+            own.trigger = trigger
+        if method.needs_data and device is not None:
+            own.to(device)  # its first losses are the work of training
+        data = losses(own) if losses and method.needs_data else ()
+
+        def put() -> None:
+            attached(method, own, stream(), data)
+            for p in own.parameters():
+                if p.requires_grad:
+                    p.data = p.data.float()
+                elif wide and p.is_floating_point():
+                    p.data = p.data.to(dtype)
+
+        around(put)
+        return own if device is None else own.to(device)
+
+    return widening(make)
+
+
+def attach(base: Base, method: Method, task: Task, seed: int, batch: int = 1, checkpointing: bool = False) -> Base:
+    """A fork of `base` with `method` attached for `task`, on the device it works on (see `attached_copy`).
+
+    `batch` is that of the losses which a method with needs_data starts from.
+    """
+
+    def losses(net: Network) -> Sequence[Loss]:
+        return calibration(replace(base, net=net), task, seed, batch)
+
+    trigger, stream = base.trigger(task.identifier), lambda: rng("init", seed)
+    how: dict[str, Any] = {"trigger": trigger, "losses": losses, "checkpointing": checkpointing, "device": base.place}
+    return replace(base, net=attached_copy(base.net, method, stream, **how))
 
 
 def widening(make: Callable[[bool], T]) -> T:
@@ -87,18 +99,9 @@ def widening(make: Callable[[bool], T]) -> T:
     return make(True)
 
 
-def prepared(
-    method: Method, net: Network, stream: Callable[[], torch.Generator], checkpointing: bool = False
-) -> Network:
-    """A copy of `net` with `method` attached as it is trained, by the chance of `stream()`."""
-    dtype = floating(net.denoiser).dtype
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether `error` is one of torch's allocators that found no memory."""
+    return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in MEMORY)
 
-    def make(wide: bool) -> Network:
-        own = copy.deepcopy(net)
-        if wide:
-            own.float()
-        if checkpointing:
-            own.denoiser.enable_gradient_checkpointing()  # pyright: ignore  (every denoiser of diffusers has it)
-        return trainable(method, own, stream(), dtype, wide=wide)
 
-    return widening(make)
+MEMORY = ("out of memory", "can't allocate memory", "not enough memory")

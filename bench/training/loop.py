@@ -6,7 +6,7 @@ import importlib
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,19 +14,23 @@ from torch import Tensor
 
 from bench.core.errors import LitmusError
 from bench.core.rng import rng
-from bench.objectives import NEEDS_CLASSES, OBJECTIVES, Batch
+from bench.objectives import OBJECTIVES, Batch, Objective
 from bench.objectives.plain import plain
+from bench.training.batches import Batches, Captioned
+from bench.training.extras import Extras
 
 if TYPE_CHECKING:
     from bench.bases.base import Base
     from bench.method import Method
-    from bench.network.calls import Text
+    from bench.protocol.models import Train
     from bench.tasks import Task
 
 WARMUP = 10  # steps over which the learning rate rises, or a tenth of the run if that is less
-LOOK = 10  # steps between two looks at the loss: each look waits for the device
-WORSE = 10.0  # a run whose loss (mean of the last LOOK steps) is this many times the table's at the start has diverged
-ENTRIES = 16  # of a loss table, about
+CHECK_EVERY = 10  # steps between two looks at the loss: each look waits for the device
+# A run has diverged when its loss (mean of the last CHECK_EVERY steps) is this many times that at the start: the
+# table's, or where an objective's scale is its own the larger of the table's and the first step's.
+DIVERGENCE_FACTOR = 10.0
+EVAL_TABLE_SIZE = 16  # (picture, time, noise) triples whose mean loss is read before, during and after training
 
 Progress = Callable[[int, int, float], None]
 
@@ -47,7 +51,7 @@ class Curve:
     train    mean loss of the table of training pictures, at these steps; heldout: of the others (empty: there are none)
     running  loss of each step's own batch
     seconds  spent in training steps, tables not counted
-    paces    seconds per step, a mean for the (at most LOOK) steps between two looks at the loss
+    paces    seconds per step, a mean for the (at most CHECK_EVERY) steps between two looks at the loss
     bytes_cuda  torch.cuda's peak over training steps, tables not counted; None on another device
     """
 
@@ -60,58 +64,44 @@ class Curve:
     bytes_cuda: int | None = None
 
 
-@dataclass(frozen=True)
-class ClassPictures:
-    """Pictures of the plain class by the frozen base, for prior preservation: scaled latents (K, C, h, w), prompts."""
-
-    latents: Tensor
-    prompts: list[str]
-
-
 def fit(
-    base: Base,
+    tuned: Base,
     method: Method,
     task: Task,
+    train: Train,
     *,
     lr: float,
-    steps: int,
-    batch: int = 4,
-    objective: str = "plain",
     seed: int = 0,
-    clip: float = 1.0,
-    weight_decay: float = 0.01,
+    objective: Objective | str = "plain",
+    extras: Extras | None = None,
     eval_every: int | None = None,
-    classes: ClassPictures | None = None,
     progress: Progress | None = None,
-    accumulate: int = 1,
-    min_snr: float | None = None,
-    ema: float | None = None,
-    optimizer: str = "adamw",
-    compiled: bool = False,
 ) -> Curve:
-    """Train what `method` has attached to `base.net` (a fork's), in place.
+    """Train what `method` has attached to `tuned.net`, in place, as `train` says (bench.protocol.models.Train).
 
     AdamW at a constant learning rate after a short warm-up. Data order, times and noise come from streams named by
     task and seed, so they are the same for every method of a block. Tables are read at the start, middle and end, or
     every `eval_every` steps. `progress` gets (step, total, loss) now and then. A method that trains nothing has its
     table read once.
 
-    accumulate  batches whose gradients are averaged for one step
-    min_snr     gamma of min-SNR weighting (see Schedule.min_snr); tables are never weighted
-    ema         the trained tensors end as their running mean with this decay, and the last table is read with it
-    optimizer   "adamw", or "adamw8bit" whose moments are held in 8 bits (bitsandbytes)
-    compiled    the denoiser goes through torch.compile
+    lr         of all groups that the method gives no rate of their own
+    objective  an instance or its spec, "prior[weight=0.5]"; tables are read with the plain loss whatever it is
+    extras     what the objective needs beside the batch (bench.evaluation.references.extras)
 
-    Raises LitmusError where bitsandbytes is asked for and missing, Diverged for a loss that is not finite or ten times
-    the start's, ValueError for a prior objective without `classes`.
+    Of `train`: gradients are averaged over `accumulate` batches for one step; `min_snr` is gamma of min-SNR weighting
+    (Schedule.min_snr) and weighs no table; with `ema` the trained tensors end as their running mean, with which the
+    last table is read. `dtype` and `checkpointing` are how `tuned` was loaded and attached.
+
+    Raises LitmusError where bitsandbytes is asked for and missing, or the objective lacks what it needs, and Diverged
+    for a loss that is not finite or DIVERGENCE_FACTOR times the start's.
     """
-    net = base.net
-    if objective in NEEDS_CLASSES and classes is None:
-        raise ValueError(f"objective {objective!r} needs class pictures: evaluator.class_pictures(frozen, task, seed)")
-    pictures = _Pictures(base, [p.caption for p in task.train], base.encode(task.train_images).to(base.device))
+    base, net, steps, extras = tuned, tuned.net, train.steps, extras or Extras()
+    goal = OBJECTIVES.read(objective) if isinstance(objective, str) else objective
+    goal.require(extras.classes, extras.memory, extras.frozen)
+    pictures = Captioned(base, [p.caption for p in task.train], base.encode(task.train_images).to(base.device))
     tables = {"train": _Table(base, pictures, task.name, seed)}
     if len(task.heldout):
-        held = _Pictures(base, [p.caption for p in task.heldout], base.encode(task.heldout_images).to(base.device))
+        held = Captioned(base, [p.caption for p in task.heldout], base.encode(task.heldout_images).to(base.device))
         tables["heldout"] = _Table(base, held, task.name, seed)
     curve = Curve()
 
@@ -124,29 +114,27 @@ def fit(
     trained = [p for p in net.parameters() if p.requires_grad]
     if not method.trains or not trained:
         return curve
-    both = classes if objective in NEEDS_CLASSES else None
-    batches = _Batches(base, pictures, both, task.name, seed, steps * accumulate, batch, min_snr)
-    optimiser = OPTIMISERS[optimizer](method.groups(net, lr), lr, weight_decay)
-    mean = None if ema is None else _Mean(trained, ema)
-    if compiled:
+    frozen = extras.frozen if goal.needs.frozen else None
+    batches = Batches(base, pictures, goal.needs, extras, task.name, seed, train)
+    optimiser = OPTIMISERS[train.optimizer](method.groups(net, lr), lr, train.weight_decay)
+    mean = None if train.ema is None else _Mean(trained, train.ema)
+    if train.compile:
         net.denoiser.compile()
     warmup = max(1, min(WARMUP, steps // 10))
     rise = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda i: min(1.0, (i + 1) / warmup))
     every = eval_every or max(1, math.ceil(steps / 2))
-    loss_of = OBJECTIVES[objective]
     running: list[Tensor] = []
     net.train()
     allocated = _Allocated(base.device)
     start = look = time.perf_counter()
     for i in range(steps):
         loss = torch.zeros((), device=base.device)
-        for _ in range(accumulate):
+        for _ in range(train.accumulate):
             with base.autocast():
-                part = loss_of(net, batches.draw(), base.schedule).mean() / accumulate
+                part = goal(net, batches.draw(), base.schedule, frozen).mean() / train.accumulate
             part.backward()
             loss = loss + part.detach()
-        if clip:
-            torch.nn.utils.clip_grad_norm_(trained, clip, foreach=True)
+        torch.nn.utils.clip_grad_norm_(trained, train.clip, foreach=True)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
         rise.step()
@@ -157,12 +145,13 @@ def fit(
             mean.update()
             if done == steps:
                 mean.settle()
-        if done % LOOK == 0 or done == steps:
-            recent = torch.stack(running[-LOOK:]).mean().item()  # waits for the device, so that the clock is true
-            curve.paces.append((time.perf_counter() - look) / ((done - 1) % LOOK + 1))
-            if not recent <= WORSE * curve.train[0]:  # also true for nan
+        if done % CHECK_EVERY == 0 or done == steps:
+            recent = torch.stack(running[-CHECK_EVERY:]).mean().item()  # waits for the device, so the clock is true
+            curve.paces.append((time.perf_counter() - look) / ((done - 1) % CHECK_EVERY + 1))
+            first = curve.train[0] if goal.plain_scale else max(curve.train[0], running[0].item())
+            if not recent <= DIVERGENCE_FACTOR * first:  # also true for nan
                 curve.running = torch.stack(running).tolist()
-                raise Diverged(f"diverged: loss {recent:.3g} at step {done}, {curve.train[0]:.3g} at the start", curve)
+                raise Diverged(f"diverged: loss {recent:.3g} at step {done}, {first:.3g} at the start", curve)
             if progress:
                 progress(done, steps, recent)
             look = time.perf_counter()
@@ -238,67 +227,6 @@ class _Mean:
             x.copy_(mean)
 
 
-class _Pictures:
-    """Latents (N, C, h, w) with their captions' text states (N, L, D), encoded once unless the text side is trained."""
-
-    def __init__(self, base: Base, captions: list[str], latents: Tensor):
-        self.base, self.captions, self.latents = base, captions, latents
-        text = base.net.text
-        self.fixed = None
-        if text is None or not any(p.requires_grad for p in text.parameters()):
-            with torch.no_grad():
-                self.fixed = base.encode_text(captions)
-
-    def context(self, index: Tensor) -> Text:
-        """What the denoiser is told of the pictures `index` (B,)."""
-        if self.fixed is not None:
-            return self.fixed[index]
-        return self.base.encode_text([self.captions[i] for i in index.tolist()])
-
-
-class _Batches:
-    """Batch after batch from streams named by task and seed: no method can move another's draws."""
-
-    def __init__(
-        self,
-        base: Base,
-        pictures: _Pictures,
-        classes: ClassPictures | None,
-        task: str,
-        seed: int,
-        steps: int,
-        batch: int,
-        min_snr: float | None = None,
-    ):
-        self.base, self.size, self.at, self.gamma = base, batch, 0, min_snr
-        self.sources = [(pictures, self._order(len(pictures.latents), steps * batch, "order", task, seed))]
-        if classes is not None:
-            other = _Pictures(base, classes.prompts, classes.latents.to(base.device))
-            self.sources.append((other, self._order(len(other.latents), steps * batch, "class order", task, seed)))
-        self.times = [rng(p, task, seed) for p in ("times", "class times")]
-        self.noise = [rng(p, task, seed) for p in ("noise", "class noise")]
-
-    @staticmethod
-    def _order(n: int, draws: int, *stream: Any) -> Tensor:
-        """(draws,) indices below n: shuffled epochs, so that every picture comes equally often."""
-        generator = rng(*stream)
-        return torch.cat([torch.randperm(n, generator=generator) for _ in range(-(-draws // n))])[:draws]
-
-    def draw(self) -> Batch:
-        """The next batch, on the base's device."""
-        parts = []
-        for (pictures, order), times, noise in zip(self.sources, self.times, self.noise, strict=False):
-            index = order[self.at : self.at + self.size]
-            eps = torch.randn(self.size, *self.base.latent_shape, generator=noise)
-            t = self.base.schedule.draw(self.size, times)
-            device = self.base.device
-            weight = None if self.gamma is None else self.base.schedule.min_snr(t, self.gamma).to(device)
-            drawn = (pictures.latents[index], eps.to(device), t.to(device), pictures.context(index))
-            parts.append(Batch(*drawn, weight=weight))
-        self.at += self.size
-        return replace(parts[0], classes=parts[1]) if len(parts) > 1 else parts[0]
-
-
 class _Table:
     """A fixed table of (picture, t, eps): every reading of it is the same question.
 
@@ -306,12 +234,12 @@ class _Table:
     difference between training and held-out pictures is due to the pictures.
     """
 
-    def __init__(self, base: Base, pictures: _Pictures, task: str, seed: int):
+    def __init__(self, base: Base, pictures: Captioned, task: str, seed: int):
         self.pictures = pictures
         n, total = len(pictures.latents), len(base.schedule)
-        self.index = torch.arange(ENTRIES) % n
-        self.t = ((torch.arange(ENTRIES) + 0.5) * total / ENTRIES).long().to(base.device)
-        self.eps = torch.randn(ENTRIES, *base.latent_shape, generator=rng("table", task, seed)).to(base.device)
+        self.index = torch.arange(EVAL_TABLE_SIZE) % n
+        self.t = ((torch.arange(EVAL_TABLE_SIZE) + 0.5) * total / EVAL_TABLE_SIZE).long().to(base.device)
+        self.eps = torch.randn(EVAL_TABLE_SIZE, *base.latent_shape, generator=rng("table", task, seed)).to(base.device)
 
     @torch.no_grad()
     def loss(self, base: Base) -> float:

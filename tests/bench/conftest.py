@@ -67,7 +67,7 @@ def actor(tmp_path) -> tuple[str, ...]:
 def catalogue():
     """A function: catalogue(protocol) -> facts about everything it names, without looking anything up."""
     from bench.plugin.spec import parse_spec
-    from bench.runner.plan import Catalogue, Competitor, TaskFacts, specs, task_names
+    from bench.runner.plan import Catalogue, Competitor, Goal, TaskFacts, objectives, specs, task_names
 
     def make(protocol, truth: bool = True, split: str = "tuning") -> Catalogue:
         competitors = {}
@@ -75,7 +75,8 @@ def catalogue():
             name, hyper = parse_spec(spec)
             competitors[spec] = Competitor(spec=spec, method=name, hyper=hyper, lr=0.01)
         facts = TaskFacts(digest="d", truth=truth, split=split)
-        return Catalogue(competitors, {name: facts for name in task_names(protocol)}, "b", "e")
+        goals = {spec: Goal(spec) for spec in objectives(protocol)}
+        return Catalogue(competitors, {name: facts for name in task_names(protocol)}, goals, "b", "e")
 
     return make
 

@@ -241,6 +241,7 @@ def _ours(options: argparse.Namespace) -> None:
     from bench.core.rng import rng
     from bench.interop import files
     from bench.method import attached, make, state
+    from bench.protocol.models import Train
     from bench.tasks import load
     from bench.training.loop import fit
 
@@ -252,7 +253,7 @@ def _ours(options: argparse.Namespace) -> None:
         task = replace(task, train=one, heldout=()).at(base.resolution)
         tuned = base.fork()
         attached(method, tuned.net, rng("init", 0))
-        fit(tuned, method, task, lr=options.lr, steps=options.steps, batch=options.batch)
+        fit(tuned, method, task, Train(steps=options.steps, batch=options.batch), lr=options.lr)
         files.write(options.out / f"{task.name.replace('/', '-')}.safetensors", state(tuned.net), {})
         clock.rest()
     clock.write(options.out)

@@ -6,7 +6,7 @@ import pytest
 
 from bench.protocol.models import make_protocol
 from bench.records.record import Curve, Record, read_board, write
-from bench.runner.plan import Catalogue, Competitor, TaskFacts, expand, key
+from bench.runner.plan import Catalogue, Competitor, Goal, TaskFacts, expand, key
 from bench.runner.queue import Pace, Queue
 
 pytestmark = pytest.mark.perf
@@ -21,7 +21,7 @@ def plan():
     """A function that plans 10,000 runs: 47 methods, the floor and two ceilings, on 40 tasks with 5 seeds."""
     protocol = make_protocol({"name": "x", "tasks": TASKS, "seeds": SEEDS, "methods": [{"spec": s} for s in SPECS]})
     competitors = {s: Competitor(s, "lora", {"rank": i, "alpha": None}, 0.1) for i, s in enumerate(SPECS)}
-    catalogue = Catalogue(competitors, {t: TaskFacts("d", True) for t in TASKS}, "b", "e")
+    catalogue = Catalogue(competitors, {t: TaskFacts("d", True) for t in TASKS}, {"plain": Goal("plain")}, "b", "e")
     return lambda: expand(protocol, catalogue)
 
 

@@ -62,6 +62,7 @@ def test_the_bare_loop(benchmark, base, example):
 @pytest.mark.parametrize("name", ["lora", "full"])
 def test_fit(benchmark, base, toy_task, name):
     """The whole of `fit`, tables and caching included: its distance from 20 bare steps is the harness's own cost."""
+    from bench.protocol.models import Train
     from bench.training.loop import fit
 
     method, task = make(name), toy_task.at(base.resolution)
@@ -69,7 +70,7 @@ def test_fit(benchmark, base, toy_task, name):
     def fresh() -> tuple[tuple, dict]:
         tuned = base.fork()
         attached(method, tuned.net, rng("perf"))
-        return (tuned, method, task), {"lr": 1e-4, "steps": 20}
+        return (tuned, method, task, Train(steps=20)), {"lr": 1e-4}
 
     benchmark.pedantic(fit, setup=fresh, warmup_rounds=1, rounds=5)
 

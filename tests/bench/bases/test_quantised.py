@@ -15,6 +15,7 @@ from bench.core.errors import LitmusError
 from bench.core.rng import rng
 from bench.cost.shared import method_costs
 from bench.method import METHODS, attached, floating, make, quantised, state
+from bench.protocol.models import Train
 from bench.training.attach import attach
 from bench.training.loop import fit
 
@@ -67,7 +68,7 @@ def test_what_reads_no_weight_trains_in_float(packed, toy_task, name):
     before = {key: p.clone() for key, p in state(tuned.net).items()}
     assert {p.dtype for p in before.values()} == {torch.float32}
     assert sum(p.numel() for p in before.values()) == method.count(packed.net)
-    fit(tuned, method, task, lr=1e-2, steps=1, batch=1)
+    fit(tuned, method, task, Train(steps=1, batch=1), lr=1e-2)
     assert any(not p.equal(before[key]) for key, p in state(tuned.net).items())
 
 
@@ -112,7 +113,7 @@ def test_bitsandbytes_itself(tiny_base, toy_task, litmus_home, monkeypatch, how)
     tuned = attach(base, method, task, 0)
     before = {key: p.clone() for key, p in state(tuned.net).items()}
     assert sum(p.numel() for p in before.values()) == method.count(base.net)
-    curve = fit(tuned, method, task, lr=1e-2, steps=2, batch=1, optimizer="adamw8bit")
+    curve = fit(tuned, method, task, Train(steps=2, batch=1, optimizer="adamw8bit"), lr=1e-2)
     assert all(map(torch.isfinite, torch.tensor(curve.running)))
     assert any(not p.equal(before[key]) for key, p in state(tuned.net).items())
     with pytest.raises(LitmusError, match="leave out --quantise"):

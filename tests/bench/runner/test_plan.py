@@ -99,6 +99,7 @@ def test_the_key_moves_with_all_that_decides_a_number_and_nothing_else(make_run)
         "hyper": {"rank": 5},
         "lr": 0.2,
         "objective": "prior",
+        "objective_source": "x",
         "base": "other",
         "base_digest": "x",
         "task": "other",

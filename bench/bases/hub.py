@@ -44,7 +44,7 @@ def working_device() -> torch.device:
 
 
 def load(text: str) -> Base:
-    """The base that `text` writes (bench.bases.spec). Its network waits on the CPU; copies work on `place`.
+    """The base that `text` writes (bench.bases.spec). Its network waits on the CPU; copies run on `place`.
 
     A quantised network is put on the device at once, since bitsandbytes quantises there.
     """
@@ -81,20 +81,20 @@ def load(text: str) -> Base:
         licence=source.licence,
         notes=notes,
         compute=spec.dtype,
-        place=device,
-        guides=_guides(source, denoiser),
+        execution_device=device,
+        guidance=_guidance(source, denoiser),
         texts=Texts(source, device),
         source=source,
     )
 
 
-def _guides(source: Source, denoiser: Any) -> str:
-    """How the guidance scale is used: "free" (a second call), "told" (an input of the denoiser), "none" (distilled)."""
+def _guidance(source: Source, denoiser: Any) -> str:
+    """How the guidance scale is used: "cfg" (a second call), "embedded" (an input), "none" (a distilled denoiser)."""
     if getattr(denoiser.config, "guidance_embeds", False):
-        return "told"
+        return "embedded"
     if source.pipeline == "FluxPipeline" or source.settings().get("is_distilled"):
         return "none"
-    return "free"
+    return "cfg"
 
 
 def can_quantise(spec: Spec, device: torch.device) -> None:

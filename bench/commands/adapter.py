@@ -18,10 +18,10 @@ def adapter(file: ADAPTER) -> None:
     `litmus adapter downloads/cat.safetensors`
     """
     from bench.interop import adapters, facts, files
-    from bench.interop.peft_files import places
+    from bench.interop.peft_files import part_folders
 
     kind, path = files.locate(file)
-    tensors, head = files.read(places(path)[0] / files.PEFT_NAME if kind == "peft" else path)
+    tensors, head = files.read(part_folders(path)[0] / files.PEFT_NAME if kind == "peft" else path)
     known = facts.read(head, path)
     rows = [("file", str(path)), ("holds", adapters.sizes(tensors)), ("format", kind)]
     rows += facts.told(known)[1:] if known else [(key, value[:300]) for key, value in sorted(head.items())]

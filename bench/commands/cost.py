@@ -80,11 +80,11 @@ def cost(
     each = race.runners(runners, reference)
     with counting([name for name in bases for _ in range(each)], "racing") as counted:
         for name in bases:
-            place = race.ground(name, weights, setting, torch.device(chosen), dtype)
-            weighed[place.weights] = None
-            dtypes[place.dtype] = None
+            setup = race.set_up(name, weights, setting, torch.device(chosen), dtype)
+            weighed[setup.weights] = None
+            dtypes[setup.dtype] = None
             about |= {"dtype": " and ".join(dtypes), "weights": " and ".join(weighed)}
-            for one in race.race(place, runners, reference, blocks, calls, before=partial(counted, name)):
+            for one in race.race(setup, runners, reference, blocks, calls, before=partial(counted, name)):
                 found.append(one)
                 about["finished"] = now()
                 if one.note:

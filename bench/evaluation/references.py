@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.core.cache import kept
+from bench.core.cache import cached
 from bench.evaluation.sampler import Sampling, for_sampling, noise_for, sample_latents
 from bench.evaluation.score import Drawn, draw, look, truth
 from bench.metrics import Views
@@ -61,7 +61,7 @@ def base_pictures(base: Base, task: Task, seed: int, sampling: Sampling) -> Draw
         drawn = draw(base, task, seed, sampling)
         return {name: x for name in ("cell", "prior", "drift") if (x := getattr(drawn, name)) is not None}
 
-    return Drawn(**kept("base", key.facts(), compute))
+    return Drawn(**cached("base", key.facts(), compute))
 
 
 def class_pictures(base: Base, task: Task, seed: int, sampling: Sampling, n: int = CLASSES) -> ClassPictures:
@@ -78,7 +78,7 @@ def class_pictures(base: Base, task: Task, seed: int, sampling: Sampling, n: int
         noise = noise_for(base, n, task.name, "classes", seed)
         return {"latents": sample_latents(for_sampling(base), prompts, noise, sampling)}
 
-    return ClassPictures(kept("classes", {**key.facts(), "n": n}, compute)["latents"], prompts)
+    return ClassPictures(cached("classes", {**key.facts(), "n": n}, compute)["latents"], prompts)
 
 
 class _Key:

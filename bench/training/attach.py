@@ -38,18 +38,18 @@ def _attach(base: Base, method: Method, task: Task, seed: int, batch: int, check
     if checkpointing:
         tuned.net.denoiser.enable_gradient_checkpointing()  # pyright: ignore  (every denoiser of diffusers has it)
     tuned.net.trigger = base.trigger(task.identifier)
-    if method.needs_data and base.place is not None:
-        tuned.net.to(base.place)  # its first losses are the work of training
+    if method.needs_data and base.execution_device is not None:
+        tuned.net.to(base.execution_device)  # its first losses are the work of training
     losses = calibration(tuned, task, seed, batch) if method.needs_data else []
     dtype = floating(base.net.denoiser).dtype
     trainable(method, tuned.net, rng("init", seed), dtype, losses, wide)
-    if base.place is not None:
-        tuned.net.to(base.place)
+    if base.execution_device is not None:
+        tuned.net.to(base.execution_device)
     return tuned
 
 
 def out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch's allocators mean want of memory by `error`."""
+    """Whether torch's allocators report out of memory by `error`."""
     return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in MEMORY)
 
 

@@ -35,8 +35,9 @@ class Base:
     words        the vocabulary that captions may use, lower case; None when it is open
     digest       sha256 over the weight files: two bases with one digest give the same pictures
     compute      "fp32", or "bf16": the network runs under autocast; trained tensors are float32 in both
-    place        the device that copies of the network work on, where the network itself waits on the CPU; None: here
-    guides       "free": guidance by a second call for the empty prompt; "told": the scale is an input; "none": no use
+    execution_device  where copies of the network run, while the network itself waits on the CPU; None: its own device
+    guidance     "cfg": classifier-free, by a second call for the empty prompt; "embedded": the scale is an input of the
+                 denoiser; "none": a distilled denoiser that takes none
     texts        prompts -> Context, where the text side is not in the network
     source       the files behind a base of diffusers
     """
@@ -53,8 +54,8 @@ class Base:
     licence: str
     notes: dict[str, Any] = field(default_factory=dict)
     compute: str = "fp32"
-    place: torch.device | None = None
-    guides: str = "free"
+    execution_device: torch.device | None = None
+    guidance: str = "cfg"
     texts: Texts | None = None
     source: Source | None = None
 
@@ -76,10 +77,10 @@ class Base:
 
     def working(self) -> Base:
         """The base itself where its network works where it is, else a fork of it on the device it works on."""
-        if self.place is None or self.device.type == self.place.type:
+        if self.execution_device is None or self.device.type == self.execution_device.type:
             return self
         fork = self.fork()
-        fork.net.to(self.place)
+        fork.net.to(self.execution_device)
         return fork
 
     def with_text(self) -> Base:

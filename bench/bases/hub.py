@@ -44,8 +44,8 @@ def working_device(asked: str = "") -> torch.device:
 
 
 def load(text: str, where: str = "") -> Base:
-    """The base that `text` writes (bench.bases.spec). Its network waits on the CPU; copies work on `place`,
-    the device `where` (see `working_device`).
+    """The base that `text` writes (bench.bases.spec). Its network waits on the CPU; copies run on the device `where`
+    (see `working_device`).
 
     A quantised network is put on the device at once, since bitsandbytes quantises there.
     """
@@ -82,8 +82,8 @@ def load(text: str, where: str = "") -> Base:
         licence=source.licence,
         notes=notes,
         compute=spec.dtype,
-        place=device,
-        guides=family.guides(denoiser, source.settings()),
+        execution_device=device,
+        guidance=family.guidance(denoiser, source.settings()),
         texts=Texts(source, device),
         source=source,
     )

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.core.cache import place
+from bench.core.cache import cache_path
 from bench.core.errors import LitmusError, nearest
 from bench.core.files import whole
 
@@ -130,7 +130,7 @@ def check(source: Source) -> None:
 
     hush()
     versions = [diffusers.__version__, transformers.__version__]
-    done = place("whole", [VERSION, source.digest, *versions], "txt")
+    done = cache_path("whole", [VERSION, source.digest, *versions], "txt")
     if done.is_file():
         return
     for name in source.weighted():

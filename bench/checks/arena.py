@@ -50,7 +50,7 @@ class Arena:
         return [batch.loss for batch in batches]
 
 
-def arena(make_net: Callable[[], Network] | None = None, text: bool = False) -> Arena:
+def make_arena(make_net: Callable[[], Network] | None = None, text: bool = False) -> Arena:
     """An Arena of `make_net` (the toy U-Net without it), with inputs in the shapes that its denoiser's config asks for.
 
     `make_net` must give the same weights each time, and bare shapes under `torch.device("meta")`. With `text`, prompts
@@ -67,8 +67,8 @@ def arena(make_net: Callable[[], Network] | None = None, text: bool = False) -> 
     channels, side, wide = shapes(built.denoiser)
     stream = rng("checks")
     x, target = (torch.randn(2, channels, side, side, generator=stream) for _ in range(2))
-    place = Arena(make, x, torch.tensor([1, 500]), torch.randn(2, 3, wide, generator=stream), target)
-    return replace(place, ids=_prompts(built, stream)) if text else place
+    arena = Arena(make, x, torch.tensor([1, 500]), torch.randn(2, 3, wide, generator=stream), target)
+    return replace(arena, ids=_prompts(built, stream)) if text else arena
 
 
 def _prompts(net: Network, stream: torch.Generator) -> Tensor:
@@ -78,8 +78,8 @@ def _prompts(net: Network, stream: torch.Generator) -> Tensor:
     config: Any = net.text.config
     length = min(config.max_position_embeddings, TOKENS)
     ids = torch.randint(TRIGGER + 1, config.vocab_size - 2, (2, length), generator=stream)
-    for place, token in enumerate(net.trigger or (TRIGGER,), start=2):
-        ids[:, place] = token
+    for position, token in enumerate(net.trigger or (TRIGGER,), start=2):
+        ids[:, position] = token
     return ids
 
 
@@ -97,69 +97,69 @@ def _toy_with_text() -> Network:
     return net
 
 
-def fresh(method: Method, place: Arena, seed: int = 0, data: bool = False) -> Network:
+def fresh(method: Method, arena: Arena, seed: int = 0, data: bool = False) -> Network:
     """A network with `method` attached and untrained, from batches with `data`; the caller's own."""
-    return attached(method, place.make(), torch.Generator().manual_seed(seed), place.losses() if data else ())
+    return attached(method, arena.make(), torch.Generator().manual_seed(seed), arena.losses() if data else ())
 
 
-def start(method: Method, place: Arena) -> Network:
+def start(method: Method, arena: Arena) -> Network:
     """The same, shared between the checks of one method: to look at, or to copy."""
-    return _shared("start", method, place, lambda: fresh(method, place))
+    return _shared("start", method, arena, lambda: fresh(method, arena))
 
 
-def trained(method: Method, place: Arena) -> Network:
+def trained(method: Method, arena: Arena) -> Network:
     """A network with `method` attached and trained for STEPS steps, shared: to look at, or to copy."""
 
     def make() -> Network:
-        net = fresh(method, place)  # not a copy: whether a method survives being copied is a check of its own
-        train(method, place, net)
+        net = fresh(method, arena)  # not a copy: whether a method survives being copied is a check of its own
+        train(method, arena, net)
         return net
 
-    return _shared("trained", method, place, make)
+    return _shared("trained", method, arena, make)
 
 
-def bare(place: Arena) -> Network:
+def bare(arena: Arena) -> Network:
     """The untouched network in shapes alone, shared: to count on."""
 
     def make() -> Network:
         with torch.device("meta"):
-            return place.make()
+            return arena.make()
 
-    return _shared("bare", None, place, make)
+    return _shared("bare", None, arena, make)
 
 
-def base(place: Arena) -> Network:
+def base(arena: Arena) -> Network:
     """The untouched network, shared: to look at."""
-    return _shared("base", None, place, place.make)
+    return _shared("base", None, arena, arena.make)
 
 
 @torch.enable_grad()
-def idle(place: Arena) -> set[str]:
+def idle(arena: Arena) -> set[str]:
     """Modules of the untouched network whose own tensors all get no gradient: no method can train what they do.
 
     SD 3's last block asks the text's queries for an answer that nobody reads.
     """
-    if "idle" not in place.kept:
-        net = place.make().requires_grad_(True)
-        place.loss(net).backward()
+    if "idle" not in arena.kept:
+        net = arena.make().requires_grad_(True)
+        arena.loss(net).backward()
         parts = {path: list(m.parameters(recurse=False)) for path, m in net.named_modules()}
         still = {path: all(p.grad is None or not p.grad.any() for p in own) for path, own in parts.items() if own}
-        place.kept["idle"] = {path for path, yes in still.items() if yes}
-    return place.kept["idle"]
+        arena.kept["idle"] = {path for path, yes in still.items() if yes}
+    return arena.kept["idle"]
 
 
-def _shared(what: str, method: Method | None, place: Arena, make: Callable[[], Network]) -> Network:
+def _shared(what: str, method: Method | None, arena: Arena, make: Callable[[], Network]) -> Network:
     owner = (type(method), repr(method))
     key = (what, owner if method is not None else None)
-    for other in [k for k in place.kept if method is not None and isinstance(k, tuple) and k[1] not in (owner, None)]:
-        del place.kept[other]
-    if key not in place.kept:
-        place.kept[key] = make()
-    return place.kept[key]
+    for other in [k for k in arena.kept if method is not None and isinstance(k, tuple) and k[1] not in (owner, None)]:
+        del arena.kept[other]
+    if key not in arena.kept:
+        arena.kept[key] = make()
+    return arena.kept[key]
 
 
 @torch.enable_grad()
-def train(method: Method, place: Arena, net: Network, steps: int = STEPS) -> None:
+def train(method: Method, arena: Arena, net: Network, steps: int = STEPS) -> None:
     """A few steps of AdamW on one batch, at the method's own learning rate."""
     groups = method.groups(net, method.lr)
     if not method.trains:
@@ -167,7 +167,7 @@ def train(method: Method, place: Arena, net: Network, steps: int = STEPS) -> Non
     optimiser = torch.optim.AdamW(groups, weight_decay=0.0)
     for i in range(steps):
         optimiser.zero_grad()
-        place.loss(net).backward()
+        arena.loss(net).backward()
         optimiser.step()
         method.step(net, i, steps)
     net.zero_grad(set_to_none=True)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.checks.arena import STEPS, Arena, arena, bare, base, fresh, idle, start, train, trained
+from bench.checks.arena import STEPS, Arena, bare, base, fresh, idle, make_arena, start, train, trained
 from bench.checks.result import Result, attempt
 from bench.checks.running import copies, gap, packs, same, some, works_checkpointed, works_in_bf16
 from bench.core.errors import LitmusError
@@ -26,7 +26,7 @@ from bench.method import Method, Network, attached, figures, load_file, load_sta
 SIDES = {"denoiser": {"denoiser"}, "text": {"text"}, "both": {"denoiser", "text"}}
 
 
-def declares_itself(method: Method, place: Arena) -> None:
+def declares_itself(method: Method, arena: Arena) -> None:
     """Its facts are in order: names, search space, size, defaults for every hyperparameter."""
     names = [f.name for f in fields(method)]
     assert all((method.name, method.paper)), "name and paper must not be empty"
@@ -49,9 +49,9 @@ def declares_itself(method: Method, place: Arena) -> None:
 
 
 @torch.no_grad()
-def starts_at_base(method: Method, place: Arena) -> None:
+def starts_at_base(method: Method, arena: Arena) -> None:
     """Attached and untrained it computes what the base computes, or says exact_start = False and does not."""
-    _judge_start(method, place.run(start(method, place)), place.run(base(place)))
+    _judge_start(method, arena.run(start(method, arena)), arena.run(base(arena)))
 
 
 def _judge_start(method: Method, mine: Tensor, plain: Tensor) -> None:
@@ -61,34 +61,34 @@ def _judge_start(method: Method, mine: Tensor, plain: Tensor) -> None:
         assert not same(mine, plain), "exact_start = False, yet the start is the base: leave the declaration out"
 
 
-def counts_by_formula(method: Method, place: Arena) -> None:
+def counts_by_formula(method: Method, arena: Arena) -> None:
     """`count` says what `attach` makes trainable, on the meta device too, and changes with the size."""
-    net = bare(place)
+    net = bare(arena)
 
     def judge(one: Method) -> int:
         count = one.count(net)
-        seen = sum(p.numel() for p in state(start(one, place) if one is method else fresh(one, place)).values())
+        seen = sum(p.numel() for p in state(start(one, arena) if one is method else fresh(one, arena)).values())
         assert count == seen, f"count says {count:,} scalars, attach makes {seen:,} trainable ({one})"
         assert (seen > 0) == method.trains, f"{seen:,} scalars are trainable, yet trains = {method.trains}"
         return count
 
     judge(method)
-    for other in _another_size(method, place):
+    for other in _another_size(method, arena):
         judge(other)
 
 
-def _another_size(method: Method, place: Arena) -> list[Method]:
+def _another_size(method: Method, arena: Arena) -> list[Method]:
     """`method` with twice its size, or half of it and so on, until the count is another; nothing without a size."""
     field = method.size_field
     if field is None or not (size := getattr(method, field)):
         return []
-    mine = method.count(base(place))
+    mine = method.count(base(arena))
     smaller = [size // 2**i if isinstance(size, int) else size / 2**i for i in range(1, 12)]
     reasons = []
     for other in [2 * size, *filter(None, smaller)]:
         try:
             one = replace(method, **{field: other})
-            if one.count(base(place)) != mine:
+            if one.count(base(arena)) != mine:
                 return [one]
             reasons.append(f"with {field} = {other} it is the same")
         except LitmusError as error:
@@ -100,9 +100,9 @@ def _few(reasons: list[str]) -> str:
     return "; ".join(dict.fromkeys(reasons[:2]))
 
 
-def trains_only_its_own(method: Method, place: Arena) -> None:
+def trains_only_its_own(method: Method, arena: Arena) -> None:
     """Training moves every trainable tensor and no other, buffers included."""
-    before, net = start(method, place), trained(method, place)
+    before, net = start(method, arena), trained(method, arena)
     own = set(state(before))
     parts = {key.split(".")[0] for key in own}
     if method.trains:
@@ -110,63 +110,63 @@ def trains_only_its_own(method: Method, place: Arena) -> None:
     tensors = dict(before.named_parameters()) | dict(before.named_buffers())
     moved = {k for k, p in (*net.named_parameters(), *net.named_buffers()) if k in tensors and not p.equal(tensors[k])}
     assert not moved - own, f"training moved what is not trainable: {some(moved - own)}"
-    back = own - moved if type(method).step is Method.step else own - moved - _pulled(method, place)
-    lame = {key for key in back if not any(key.startswith(f"{path}.") for path in idle(place))}
+    back = own - moved if type(method).step is Method.step else own - moved - _pulled(method, arena)
+    lame = {key for key in back if not any(key.startswith(f"{path}.") for path in idle(arena))}
     assert not lame, f"trainable, but training never moved it: {some(lame)}"
     optimised = {id(p) for group in method.groups(net, method.lr) for p in group["params"]}
     named = {id(p): k for k, p in net.named_parameters() if p.requires_grad}
     assert optimised == set(named), f"groups() and requires_grad disagree on {len(optimised ^ set(named))} tensors"
 
 
-def _pulled(method: Method, place: Arena) -> set[str]:
+def _pulled(method: Method, arena: Arena) -> set[str]:
     """Trainable tensors that the loss pulls at: a method that moves its budget may have put one back where it was."""
-    net = fresh(method, place)
+    net = fresh(method, arena)
     with torch.enable_grad():
-        place.loss(net).backward()
+        arena.loss(net).backward()
     return {key for key, p in net.named_parameters() if p.grad is not None and bool(p.grad.any())}
 
 
-def learns(method: Method, place: Arena) -> None:
+def learns(method: Method, arena: Arena) -> None:
     """A few steps at its own learning rate lower the loss."""
     if not method.trains:
-        assert not state(start(method, place)), "trains = False, yet something requires grad"
+        assert not state(start(method, arena)), "trains = False, yet something requires grad"
         return
     with torch.no_grad():
-        before, after = (place.loss(net).item() for net in (start(method, place), trained(method, place)))
+        before, after = (arena.loss(net).item() for net in (start(method, arena), trained(method, arena)))
     assert math.isfinite(after), f"the loss is {after} after {STEPS} steps at lr {method.lr:g}"
     assert after < before, f"{STEPS} steps at lr {method.lr:g} take the loss from {before:.5g} to {after:.5g}"
 
 
 @torch.no_grad()
-def survives_disk(method: Method, place: Arena) -> None:
+def survives_disk(method: Method, arena: Arena) -> None:
     """What is trainable, written as safetensors and read into a network attached under another seed, is the whole."""
-    _survives(method, place, trained(method, place))
+    _survives(method, arena, trained(method, arena))
 
 
 @torch.no_grad()
-def _survives(method: Method, place: Arena, net: Network, again: bool = False) -> None:
-    back = _read_back(method, place, net, again)
-    a, b = place.run(net), place.run(back)
+def _survives(method: Method, arena: Arena, net: Network, again: bool = False) -> None:
+    back = _read_back(method, arena, net, again)
+    a, b = arena.run(net), arena.run(back)
     assert same(a, b), f"read back under another seed, {gap(a, b)}: something random is frozen and not saved"
 
 
-def _read_back(method: Method, place: Arena, net: Network, again: bool = False) -> Network:
+def _read_back(method: Method, arena: Arena, net: Network, again: bool = False) -> Network:
     """The state of `net` in a network attached under another seed, or `again` with the start that `net` had."""
     from safetensors.torch import load, save
 
-    back = fresh(method, place, data=True) if again else fresh(method, place, seed=1)
+    back = fresh(method, arena, data=True) if again else fresh(method, arena, seed=1)
     load_state(back, load(save({k: v.contiguous() for k, v in state(net).items()})))
     return back
 
 
-def starts_from_data(method: Method, place: Arena) -> None:
+def starts_from_data(method: Method, arena: Arena) -> None:
     """With needs_data: the start from batches keeps every promise of the other, and is not the same."""
     if not method.needs_data:
         assert type(method).attach_data is Method.attach_data, "it has attach_data, yet needs_data = False"
         return
-    net = fresh(method, place, data=True)
-    twin = fresh(method, place, data=True)
-    mine, plain = state(net), state(start(method, place))
+    net = fresh(method, arena, data=True)
+    twin = fresh(method, arena, data=True)
+    mine, plain = state(net), state(start(method, arena))
     shapes = {k: p.shape for k, p in mine.items()}
     assert shapes == {k: p.shape for k, p in plain.items()}, "attach_data trains other tensors than attach"
     assert not all(p.equal(plain[k]) for k, p in mine.items()), "the start from data is the start without: no use of it"
@@ -174,32 +174,32 @@ def starts_from_data(method: Method, place: Arena) -> None:
     left = {k for k, p in net.named_parameters() if p.grad is not None}
     assert not left, f"attach_data leaves gradients behind: {some(left)}"
     with torch.no_grad():
-        _judge_start(method, place.run(net), place.run(base(place)))
-        before = place.loss(net).item()
-    train(method, place, net)
+        _judge_start(method, arena.run(net), arena.run(base(arena)))
+        before = arena.loss(net).item()
+    train(method, arena, net)
     with torch.no_grad():
-        after = place.loss(net).item()
+        after = arena.loss(net).item()
     assert after < before, (
         f"from data, {STEPS} steps at lr {method.lr:g} take the loss from {before:.5g} to {after:.5g}"
     )
     if method.data_bound:
         with torch.no_grad():
-            lost = not same(place.run(net), place.run(_read_back(method, place, net)))
+            lost = not same(arena.run(net), arena.run(_read_back(method, arena, net)))
         assert lost, "data_bound = True, yet the state says it all: leave the declaration out"
-    _survives(method, place, net, again=method.data_bound)
+    _survives(method, arena, net, again=method.data_bound)
 
 
 @torch.no_grad()
-def merges_into_base(method: Method, place: Arena) -> None:
+def merges_into_base(method: Method, arena: Arena) -> None:
     """Merged, the base alone holds it all: same names, same shapes, same output; or it says mergeable = False."""
-    net = trained(method, place)
-    other = place.make()
+    net = trained(method, arena)
+    other = arena.make()
     shapes = {k: v.shape for k, v in other.state_dict().items()}
     if not method.mergeable:
         extra = net.state_dict().keys() != shapes.keys()
         assert extra, "mergeable = False, yet every tensor is the base's own: leave the declaration out"
         return
-    before = place.run(net)
+    before = arena.run(net)
     flat = copy.deepcopy(net)
     with torch.enable_grad():  # as the harness calls it: a merge that needs no_grad says so itself
         method.merge(flat)
@@ -208,29 +208,29 @@ def merges_into_base(method: Method, place: Arena) -> None:
     assert not odd, f"after merge, names or shapes are not the base's: {some(odd)}"
     other.load_state_dict(flat.state_dict())
     for name, one in (("merged", flat), ("merged, in a base of its own", other)):
-        assert same(place.run(one), before), f"{name}, {gap(place.run(one), before)}"
+        assert same(arena.run(one), before), f"{name}, {gap(arena.run(one), before)}"
     try:
-        kept = same(place.run(net), before)
+        kept = same(arena.run(net), before)
     except Exception:  # its class, or a module that it shares with the copy, is no longer what it was
         kept = False
     if not kept:
-        place.kept.clear()
+        arena.kept.clear()
     assert kept, "merging a deep copy breaks the network that it was copied from"
 
 
-def repeats(method: Method, place: Arena) -> None:
+def repeats(method: Method, arena: Arena) -> None:
     """The same `rng` gives the same start, whatever the global streams have been through."""
-    one = state(start(method, place))
+    one = state(start(method, arena))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch.initial_seed() + 1)
-        other = state(fresh(method, place))
+        other = state(fresh(method, arena))
     odd = {k for k in one if not one[k].equal(other[k])}
     assert not odd, f"drawn from a global stream instead of rng: {some(odd)}"
 
 
-def leaves_global_streams_alone(method: Method, place: Arena) -> None:
+def leaves_global_streams_alone(method: Method, arena: Arena) -> None:
     """attach and merge draw nothing from the streams of torch, numpy and random."""
-    net = place.make()
+    net = arena.make()
     before = streams()
     attached(method, net, torch.Generator().manual_seed(0))
     if method.mergeable:
@@ -249,9 +249,9 @@ def streams() -> list[tuple[str, object]]:
     ]
 
 
-def figures_agree(method: Method, place: Arena) -> None:
+def figures_agree(method: Method, arena: Arena) -> None:
     """The four counts fit together and with `count`, on the meta device."""
-    net = bare(place)
+    net = bare(arena)
     with torch.device("meta"):
         said = figures(method, net)
     assert said.trainable == method.count(net) == said.stored, f"{said} against count {method.count(net):,}"
@@ -296,12 +296,12 @@ def examine(
     method: Method, make_net: Callable[[], Network] | None = None, checks: Sequence[Check] | None = None
 ) -> list[Result]:
     """Every check on `method`, none skipped because another failed."""
-    place = arena(make_net, text=method.side != "denoiser")
-    return [attempt(check, method, place) for check in (ALL if checks is None else checks)]
+    arena = make_arena(make_net, text=method.side != "denoiser")
+    return [attempt(check, method, arena) for check in (ALL if checks is None else checks)]
 
 
 def refusal(method: Method, make_net: Callable[[], Network]) -> str | None:
-    """Why `method` has no place in the networks of `make_net`, in its own words; None when it has one.
+    """Why `method` does not apply to the networks of `make_net`, by its error; None where it does.
 
     AssertionError when `count` and `attach` disagree on it.
     """

@@ -23,15 +23,15 @@ SPREAD = 0.02  # how far each seed's tensors lie from the start: far enough to l
 NEAR = {torch.float64: 1e-6, torch.float32: 2e-2}
 
 
-def packing_fault(net: Network, place: Arena) -> str | None:
+def packing_fault(net: Network, arena: Arena) -> str | None:
     """Why two sets of trainable tensors of `net` do not pack, in a few words; None when they do."""
     with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):  # vmap has no rule for the fused attention
         warnings.simplefilter("ignore")  # "performance drop": only whether it is right is asked here
-        wide = replace(place, x=place.x.double(), context=place.context.double(), target=place.target.double())
+        wide = replace(arena, x=arena.x.double(), context=arena.context.double(), target=arena.target.double())
         try:
             of, stacked, alone = _both(copy.deepcopy(net).double(), wide.run, wide.target)
         except (RuntimeError, TypeError):  # a method, or a base, that names its types
-            of, stacked, alone = _both(net, place.run, place.target)
+            of, stacked, alone = _both(net, arena.run, arena.target)
         try:
             packed: Any = vmap(grad(of), randomness="error")(stacked)
         except Exception as error:  # whatever a method's code meets under vmap is the answer

@@ -23,60 +23,60 @@ def gap(a: Tensor, b: Tensor) -> str:
     return f"the outputs differ by up to {(a - b).abs().max().item():.2g}"
 
 
-def copies(method: Method, place: Arena) -> None:
+def copies(method: Method, arena: Arena) -> None:
     """A deep copy computes the same, and training it leaves the original as it was."""
-    net = fresh(method, place)
+    net = fresh(method, arena)
     with torch.no_grad():
-        before = place.run(net)
+        before = arena.run(net)
     twin = copy.deepcopy(net)
     with torch.no_grad():
-        assert same(place.run(twin), before), "a deep copy computes something else"
-    train(method, place, twin, steps=2)
+        assert same(arena.run(twin), before), "a deep copy computes something else"
+    train(method, arena, twin, steps=2)
     with torch.no_grad():
-        alone = same(place.run(net), before) and all(p.grad is None for p in net.parameters())
+        alone = same(arena.run(net), before) and all(p.grad is None for p in net.parameters())
     assert alone, "training a deep copy reaches the original: something in the copy still points there"
 
 
-def packs(method: Method, place: Arena) -> None:
+def packs(method: Method, arena: Arena) -> None:
     """Two seeds' tensors under one vmap get the gradients that each gets alone; or it says packable = False."""
     if not method.trains:
         return
-    fault = packing_fault(start(method, place), place)
+    fault = packing_fault(start(method, arena), arena)
     if method.packable:
         assert not fault, f"two seeds do not pack: {fault}; say packable = False if it cannot be mended"
     else:
         assert fault, "packable = False, yet two seeds pack: leave the declaration out"
 
 
-def works_checkpointed(method: Method, place: Arena) -> None:
+def works_checkpointed(method: Method, arena: Arena) -> None:
     """Gradient checkpointing changes memory, not gradients."""
-    if not method.trains or not getattr(base(place).denoiser, "_supports_gradient_checkpointing", False):
+    if not method.trains or not getattr(base(arena).denoiser, "_supports_gradient_checkpointing", False):
         return
-    net = copy.deepcopy(trained(method, place))
+    net = copy.deepcopy(trained(method, arena))
     grads = []
     net.train()
     for switch in ("disable_gradient_checkpointing", "enable_gradient_checkpointing"):
         getattr(net.denoiser, switch)()
         net.zero_grad(set_to_none=True)
-        place.loss(net).backward()
+        arena.loss(net).backward()
         grads.append({k: p.grad.clone() for k, p in net.named_parameters() if p.grad is not None})
     odd = {k for k in grads[0] if k not in grads[1] or not same(grads[0][k], grads[1][k])}
     assert not odd, f"under gradient checkpointing the gradient differs: {some(odd)}"
 
 
-def works_in_bf16(method: Method, place: Arena) -> None:
+def works_in_bf16(method: Method, arena: Arena) -> None:
     """A base in bfloat16, and a base in float32 under autocast, give finite outputs and gradients."""
     for how in ("bfloat16", "autocast"):
-        net = place.make()
+        net = arena.make()
         if how == "bfloat16":
             net.to(torch.bfloat16)
-            place = replace(place, x=place.x.bfloat16(), context=place.context.bfloat16())
+            arena = replace(arena, x=arena.x.bfloat16(), context=arena.context.bfloat16())
         else:
-            place = replace(place, x=place.x.float(), context=place.context.float())
+            arena = replace(arena, x=arena.x.float(), context=arena.context.float())
         attached(method, net, torch.Generator().manual_seed(0))
         with warnings.catch_warnings(), torch.autocast("cpu", torch.bfloat16, enabled=how == "autocast"):
             warnings.filterwarnings("ignore", "Mismatch dtype between input and weight")  # rms_norm, of the base's own
-            loss = place.loss(net)
+            loss = arena.loss(net)
         assert loss.isfinite(), f"the loss under {how} is {loss.item()}"
         if method.trains:
             loss.backward()

@@ -1,13 +1,41 @@
-"""The commands of `litmus`, one file per topic; bench.__main__ has those that run boards."""
+"""The commands of `litmus`, one file per command: `check_method.py` defines `check_method`, `litmus check-method`.
+
+A command is a function with the name of its file, or a `typer.Typer` where it has subcommands. To add one, write the
+file and put its name into `PANELS`. `options.py` has the options that several commands share, `shared.py` the helpers.
+"""
 
 from __future__ import annotations
 
-import typer
+from importlib import import_module
 
-from bench.commands import anova, budgets, cost, extractors, fetch, fit, interop, lists, objectives, rescore
+import typer
+from typer.core import TyperGroup
+
+# In the order of the help, which shows each topic in a panel of its own.
+PANELS = {
+    "Run boards": ("bench", "plan", "run", "sweep", "report", "rescore", "anova"),
+    "Look": ("methods", "objectives", "tasks", "metrics", "protocols", "extractors"),
+    "Real bases and costs": ("fetch", "params", "budgets", "fit", "cost"),
+    "Adapters": ("adapter", "export", "merge", "score"),
+    "Extend": ("check-method", "check-metric", "check-objective"),
+    "The world": ("world", "pocket"),
+}
+
+
+class InOrder(TyperGroup):
+    """Lists its commands as `PANELS` does; typer by itself puts commands before groups."""
+
+    def list_commands(self, ctx) -> list[str]:
+        return [name for names in PANELS.values() for name in names]
 
 
 def add_to(app: typer.Typer) -> None:
-    """Put all of them into `app`, in the order of its help."""
-    for topic in (lists, objectives, budgets, fit, cost, anova, extractors, fetch, interop, rescore):
-        topic.add_to(app)
+    """Put every command into `app`, whose class is `InOrder`."""
+    for panel, names in PANELS.items():
+        for name in names:
+            file = name.replace("-", "_")
+            command = getattr(import_module(f"bench.commands.{file}"), file)
+            if isinstance(command, typer.Typer):
+                app.add_typer(command, name=name, rich_help_panel=panel)
+            else:
+                app.command(name, rich_help_panel=panel)(command)

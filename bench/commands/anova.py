@@ -8,13 +8,9 @@ from typing import Annotated
 
 import typer
 
-from bench.commands.shared import print_table, say
+from bench.commands.options import WORKERS
+from bench.commands.shared import finish, print_table, say
 from bench.core.errors import LitmusError
-
-
-def add_to(app: typer.Typer) -> None:
-    """Put this command into `app`."""
-    app.command("anova")(anova)
 
 
 def _protocols() -> list[str]:
@@ -43,11 +39,9 @@ def anova(
         bool, typer.Option("--positions", help="list the pairs that the base has, with their sizes; run nothing")
     ] = False,
     results: Annotated[
-        Path | None, typer.Option(help="the study's folder  [default: results/<protocol>]", show_default=False)
+        Path | None, typer.Option(help="the study's folder  [default: results/PROTOCOL]", show_default=False)
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option("--workers", "-j", min=1, help="processes side by side  [default: one per core]")
-    ] = None,
+    workers: WORKERS = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="run again what failed")] = False,
     report: Annotated[bool, typer.Option("--report", help="write the report from the records; run nothing")] = False,
     probe: Annotated[
@@ -57,14 +51,27 @@ def anova(
         bool, typer.Option("--publish", help="make the study's winner the default of the method `adapter`")
     ] = False,
 ) -> None:
-    """Find the best adapter as "A Closer Look at Parameter-Efficient Tuning in Diffusion Models" did.
+    """Search the positions of an adapter as "A Closer Look" did.
 
+    The paper is "A Closer Look at Parameter-Efficient Tuning in Diffusion Models" (arXiv 2303.18181).
     Every legal way between two positions of a block meets the activations and scales of the protocol on tuning tasks;
     an analysis of variance says which factor decides. Cells run replicate by replicate, so it may be stopped at any
     time and goes on where it was. ANOVA.md, figures and winner.json come from the records alone.
 
-    Examples: `litmus anova --plan` · `litmus anova --budget 2h` · `litmus anova --full` ·
-    `litmus anova anova-small` · `litmus anova --report` · `litmus anova --publish` ·
+    Examples:
+
+    `litmus anova --plan`
+
+    `litmus anova --budget 2h`
+
+    `litmus anova --full`
+
+    `litmus anova anova-small`
+
+    `litmus anova --report`
+
+    `litmus anova --publish`
+
     `litmus anova --base sd35-medium --positions`
     """
     from bench.anova import study
@@ -107,11 +114,7 @@ def anova(
     records = study.run(planned, say)
     say(board.summary(planned.board, records))
     write_report(folder)
-    failed = board.failures(records)
-    for line in failed[:20]:
-        say(line)
-    if failed:
-        raise typer.Exit(1)
+    finish(board.failures(records))
 
 
 def _positions(base: str, factors: object) -> None:

@@ -8,20 +8,25 @@ from typing import Annotated
 import typer
 
 
-def add_to(app: typer.Typer) -> None:
-    """Put this command into `app`."""
-    app.command("budgets")(budgets)
-
-
 def budgets(
-    methods: Annotated[str | None, typer.Option(help="methods, parted by commas  [default: all with a size]")] = None,
+    methods: Annotated[
+        str | None, typer.Option(help="methods, separated by commas  [default: all with a size]")
+    ] = None,
     base: Annotated[str, typer.Option(help="a base of `litmus params`")] = "sd15",
     share: Annotated[str, typer.Option(help="shares of the denoiser")] = "0.05%,0.2%,0.75%,3%",
     write: Annotated[Path | None, typer.Option(help="write the page to this file")] = None,
 ) -> None:
-    """Say which size brings each method to a share of a published denoiser, and what is nearest where none does.
+    """Find the size that brings each method to a parameter budget.
 
-    Examples: `litmus budgets --methods lora,adapter` · `litmus budgets --base sdxl --share 0.1%` ·
+    A budget is a share of a published denoiser's parameters; where no size of a method reaches it, the nearest is
+    shown.
+
+    Examples:
+
+    `litmus budgets --methods lora,adapter`
+
+    `litmus budgets --base sdxl --share 0.1%`
+
     `litmus budgets --write docs/budgets.md`
     """
     from bench.bases.architectures import ARCHITECTURES

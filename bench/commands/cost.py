@@ -14,17 +14,13 @@ from bench.core.errors import LitmusError, nearest
 FORMATS = ("table", "json")
 
 
-def add_to(app: typer.Typer) -> None:
-    """Put the command into `app`."""
-    app.command("cost")(cost)
-
-
 def cost(
     base: Annotated[
-        str, typer.Option(help="bases, parted by commas: pocket, sd15-small, sdxl, a folder, ...")
+        str, typer.Option(help="bases, separated by commas: pocket, sd15-small, sdxl, a folder, ...")
     ] = "pocket",
     methods: Annotated[
-        str | None, typer.Option(help="methods, parted by commas, or all  [default: eight kinds]", show_default=False)
+        str | None,
+        typer.Option(help="methods, separated by commas, or all  [default: eight kinds]", show_default=False),
     ] = None,
     weights: Annotated[str, typer.Option(help="real, or random: of that size, without any file")] = "real",
     reference: Annotated[str, typer.Option(help="the method that all others are raced against")] = "lora",
@@ -42,13 +38,18 @@ def cost(
         str | None, typer.Option(help="folder for cost.md, .csv and .json; {card} in it becomes the device's name")
     ] = None,
 ) -> None:
-    """Time training, inference, attaching, loading and merging of each method beside a reference, and take its memory.
+    """Measure each method's time and memory beside a reference.
 
-    Every figure of time is taken call by call in turns with the reference and given as a multiple of it, with a 95 %
-    interval over paired blocks. The reference's own row races two copies of it: that is the machine's unrest. Leave the
-    machine alone meanwhile.
+    Training, inference, attaching, loading and merging are timed. Every figure of time is taken call by call in turns
+    with the reference and given as a multiple of it, with a 95 % interval over paired blocks. The reference's own row
+    races two copies of it: that is the machine's unrest. Leave the machine alone meanwhile.
 
-    Examples: `litmus cost` · `litmus cost --base pocket,sd15-small,flux2-klein-4b-small --write results/cost-{card}` ·
+    Examples:
+
+    `litmus cost`
+
+    `litmus cost --base pocket,sd15-small,flux2-klein-4b-small --write results/cost-{card}`
+
     `litmus cost --base sd15,sdxl --weights random --dtype bf16 --device cuda --write results/cost-{card}`
     """
     import torch
@@ -79,11 +80,11 @@ def cost(
     each = race.runners(runners, reference)
     with counting([name for name in bases for _ in range(each)], "racing") as counted:
         for name in bases:
-            place = race.ground(name, weights, setting, torch.device(chosen), dtype)
-            weighed[place.weights] = None
-            dtypes[place.dtype] = None
+            setup = race.set_up(name, weights, setting, torch.device(chosen), dtype)
+            weighed[setup.weights] = None
+            dtypes[setup.dtype] = None
             about |= {"dtype": " and ".join(dtypes), "weights": " and ".join(weighed)}
-            for one in race.race(place, runners, reference, blocks, calls, before=partial(counted, name)):
+            for one in race.race(setup, runners, reference, blocks, calls, before=partial(counted, name)):
                 found.append(one)
                 about["finished"] = now()
                 if one.note:

@@ -10,14 +10,7 @@ import typer
 from bench.commands.shared import print_table, say
 from bench.core.errors import LitmusError
 
-extractors = typer.Typer(
-    invoke_without_command=True, help="List the evaluators; show one; hold one against published values."
-)
-
-
-def add_to(app: typer.Typer) -> None:
-    """Put these commands into `app`."""
-    app.add_typer(extractors, name="extractors")
+extractors = typer.Typer(invoke_without_command=True, help="List the evaluators; show one; check one.")
 
 
 @extractors.callback()
@@ -46,9 +39,10 @@ NAME = Annotated[str, typer.Argument(help="a suite's name, or roles and encoders
 
 @extractors.command()
 def show(name: NAME) -> None:
-    """Load an evaluator and print what a record says of it: weights' checksums and preprocessing.
+    """Load an evaluator and print its card.
 
-    Loading fetches weights that are not here yet, so this also prepares a machine for work without a network.
+    The card, which every record carries, has the checksums of weights and the preprocessing. Loading fetches weights
+    that are not here yet, so this also prepares a machine for work without a network.
 
     Example: `litmus extractors show dino-clip`
     """
@@ -60,8 +54,9 @@ def show(name: NAME) -> None:
 
 @extractors.command()
 def check(name: NAME) -> None:
-    """Hold an evaluator against DreamBooth's table: real pictures compared with each other, DINO 0.774, CLIP-I 0.885.
+    """Check an evaluator against published values.
 
+    The values are those of real pictures compared with each other in DreamBooth's table: DINO 0.774, CLIP-I 0.885.
     Exit code 1 when it differs by more than 0.01. What comes out is remembered, and every record made with this
     evaluator carries it. The pictures come from `litmus fetch dreambooth`.
 

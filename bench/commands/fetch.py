@@ -19,28 +19,29 @@ if TYPE_CHECKING:
 
 fetch = typer.Typer(
     no_args_is_help=True,
-    help="Bring the pictures of tasks here: whole, verified, and again where it stopped.",
+    help="Download the pictures of tasks: complete, verified, resumable.",
 )
 TO = Annotated[Path | None, typer.Option("--to", help="another folder than the usual one", show_default=False)]
 EVERY = 5.0  # seconds between two lines where there is no terminal
 
 
-def add_to(app: typer.Typer) -> None:
-    """Put these commands into `app`."""
-    app.add_typer(fetch, name="fetch")
-
-
 @fetch.command()
 def dreambooth(
-    only: Annotated[str | None, typer.Option(help="some subjects, parted by commas  [default: all 30]")] = None,
+    only: Annotated[str | None, typer.Option(help="some subjects, separated by commas  [default: all 30]")] = None,
     source: Annotated[str | None, typer.Option(help="a clone of google/dreambooth, or another address of it")] = None,
     to: TO = None,
 ) -> None:
-    """Fetch the 30 subjects of DreamBooth (112 MB) from google/dreambooth, at the commit that Litmus knows.
+    """Fetch the 30 subjects of DreamBooth (112 MB).
 
-    Stop it at any time: the same command goes on where it was. Nothing is in place before all of it is verified.
+    They come from google/dreambooth, at the commit that Litmus knows. Stop it at any time: the same command goes on
+    where it stopped. Nothing is in place before all of it is verified.
 
-    Examples: `litmus fetch dreambooth` · `litmus fetch dreambooth --only dog6,backpack` ·
+    Examples:
+
+    `litmus fetch dreambooth`
+
+    `litmus fetch dreambooth --only dog6,backpack`
+
     `litmus fetch dreambooth --source /media/stick/dreambooth`
     """
     from bench.fetch import sources
@@ -66,9 +67,16 @@ def styles(
     ] = False,
     to: TO = None,
 ) -> None:
-    """Fetch the pictures of a list as style tasks: each by its address, each held to its checksum.
+    """Fetch the pictures of a list as style tasks.
 
-    Examples: `litmus fetch styles` · `litmus fetch styles --list prints.toml` ·
+    Each is fetched from its address and checked against its checksum.
+
+    Examples:
+
+    `litmus fetch styles`
+
+    `litmus fetch styles --list prints.toml`
+
     `litmus fetch styles --list prints.toml --pin`
     """
     from bench.fetch import sources

@@ -13,14 +13,9 @@ from bench.core.errors import LitmusError, nearest
 FORMATS = ("table", "md", "csv", "json")
 
 
-def add_to(app: typer.Typer) -> None:
-    """Put the command into `app`."""
-    app.command("fit")(fit)
-
-
 def fit(
-    base: Annotated[str, typer.Option(help="bases, parted by commas, or all: sd15, sdxl, flux2-klein, ...")] = "all",
-    methods: Annotated[str, typer.Option(help="methods, parted by commas, or all")] = "all",
+    base: Annotated[str, typer.Option(help="bases, separated by commas, or all: sd15, sdxl, flux2-klein, ...")] = "all",
+    methods: Annotated[str, typer.Option(help="methods, separated by commas, or all")] = "all",
     batch: Annotated[int, typer.Option(min=1, help="pictures per step")] = 1,
     resolution: Annotated[
         int | None, typer.Option(help="side of the pictures in pixels  [default: 512; pocket 64]", show_default=False)
@@ -39,13 +34,20 @@ def fit(
     check: Annotated[bool, typer.Option("--check", help="measure the forecast's error on small networks")] = False,
     device: Annotated[str, typer.Option(help="where --check measures: cpu or cuda")] = "cpu",
 ) -> None:
-    """Forecast memory and FLOPs of a training step, without weights and without a GPU.
+    """Forecast memory and FLOPs of a training step.
 
-    Each method's step is run on shapes alone: trained scalars, stored bytes, AdamW's bytes, saved activations, peak
-    memory, theoretical FLOPs, and whether that goes into a card's memory, with gradient checkpointing if need be.
+    Needs neither weights nor a GPU. Each method's step is run on shapes alone: trained scalars, stored bytes, AdamW's
+    bytes, saved activations, peak memory, theoretical FLOPs, and whether that goes into a card's memory, with gradient
+    checkpointing if need be.
 
-    Examples: `litmus fit --base flux2-klein --vram 12GB` · `litmus fit --write results/fit` ·
-    `litmus fit --base sd15,sdxl --methods lora,lora[rank=64],full --batch 4 --resolution 1024` ·
+    Examples:
+
+    `litmus fit --base flux2-klein --vram 12GB`
+
+    `litmus fit --write results/fit`
+
+    `litmus fit --base sd15,sdxl --methods lora,lora[rank=64],full --batch 4 --resolution 1024`
+
     `litmus fit --check --write results/fit`
     """
     from bench.core.text import split

@@ -1,4 +1,4 @@
-"""`litmus objectives`, `check-objective`: what training may minimise, and whether an objective of one's own holds."""
+"""`litmus objectives`: what training may minimise."""
 
 from __future__ import annotations
 
@@ -6,13 +6,7 @@ from typing import Annotated
 
 import typer
 
-from bench.commands.shared import print_results, print_table
-
-
-def add_to(app: typer.Typer) -> None:
-    """Put these commands into `app`."""
-    app.command("objectives")(objectives)
-    app.command("check-objective")(check_objective)
+from bench.commands.shared import print_table
 
 
 def objective_names() -> list[str]:
@@ -49,18 +43,3 @@ def objectives(
     if values := one.hyper():
         print()
         print_table(["hyperparameter", "default"], [[key, str(value)] for key, value in values.items()])
-
-
-def check_objective(
-    file: Annotated[str, typer.Argument(help="a Python file with a registered objective, or an objective's spec")],
-) -> None:
-    """Examine your own objective: the same checks that every objective of Litmus must pass.
-
-    Examples: `litmus check-objective my_objective.py` · `litmus check-objective "prior[weight=0.5]"`
-    """
-    from bench.checks.objectives import check_file, examine
-    from bench.objectives import OBJECTIVES
-
-    OBJECTIVES.load()
-    named = file.partition("[")[0].strip() in OBJECTIVES
-    print_results(examine(OBJECTIVES.read(file)) if named else check_file(file), "objective")

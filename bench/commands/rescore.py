@@ -15,11 +15,6 @@ def _metric_names() -> list[str]:
     return list(METRICS)
 
 
-def add_to(app: typer.Typer) -> None:
-    """Put this command into `app`."""
-    app.command("rescore")(rescore)
-
-
 def rescore(
     board: Annotated[str, typer.Argument(autocompletion=board_names, help="a board's name, or its folder")],
     metric: Annotated[

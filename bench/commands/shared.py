@@ -1,13 +1,24 @@
-"""What the files of the command line share: how they print, and names for the shell's completion."""
+"""What commands share: how they print, names for the shell's completion, a board's plan and its report."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from bench.bases.spec import on_the_hub
+from bench.core.errors import LitmusError, nearest
+
+if TYPE_CHECKING:
+    from bench.interop.adapters import Tuned
+    from bench.protocol.models import Protocol
+    from bench.runner.board import Board
 
 
 def print_table(header: list[str], rows: list[list[str]]) -> None:
@@ -28,8 +39,6 @@ def print_table(header: list[str], rows: list[list[str]]) -> None:
 
 def print_results(results: Sequence[Any], what: str) -> None:
     """Print the outcomes of an examination (bench.checks.result.Result); exit code 1 where one failed."""
-    import typer
-
     rows = [["ok" if r.ok else "FAILED", r.method, r.name.replace("_", " "), r.message] for r in results]
     print_table(["", what, "check", ""], rows)
     if not all(r.ok for r in results):
@@ -75,6 +84,21 @@ def counting(bases: Sequence[str], doing: str = "counting", what: str = "method"
         yield move
 
 
+# --- names for shell completion: cheap, so without torch ----------------------------------------------------------
+
+
+def protocol_names() -> list[str]:
+    from bench.protocol.models import protocol_names
+
+    return protocol_names()
+
+
+def task_names() -> list[str]:
+    from bench.tasks import list_tasks
+
+    return list_tasks()
+
+
 def method_names() -> list[str]:
     """Cheap, so without torch: the names of files stand for methods."""
     from importlib.metadata import entry_points
@@ -94,7 +118,6 @@ def board_names() -> list[str]:
 
 def board_folder(board: str) -> Path:
     """The folder of a board by its name, or by its path. LitmusError with the nearest name for any other."""
-    from bench.core.errors import LitmusError, nearest
     from bench.core.paths import results
 
     folder = results() / board if (results() / board / "runs").is_dir() else Path(board)
@@ -108,3 +131,96 @@ def board_word(folder: Path) -> str:
     from bench.core.paths import results
 
     return folder.name if folder.resolve().parent == results().resolve() else str(folder)
+
+
+# --- boards -------------------------------------------------------------------------------------------------------
+
+
+def surroundings(base: str | None, offline: bool) -> None:
+    """Keep the hub's library from fetching, here and in worker processes; else tell the user what may take long."""
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    elif os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
+        return
+    elif base is not None and on_the_hub(base):
+        say(f"fetching what is not here yet of {base.partition('?')[0]}: the first time this may take long")
+
+
+def rules_of(name: str, base: str | None) -> Protocol:
+    """The protocol called `name`, on `base` where one is given: then under a name of its own."""
+    from bench.protocol.models import load_protocol
+    from bench.runner import single
+
+    rules = load_protocol(name)
+    if base is not None:
+        rules = single.on(rules, base)
+    surroundings(rules.base, False)
+    return rules
+
+
+def planned_board(
+    protocol: Protocol, folder: Path | None, workers: int | None, retry: bool, device: str | None = None
+) -> Board:
+    """What the protocol still has to run, said in a line; LitmusError for a study."""
+    from bench.runner import board
+
+    if protocol.anova:
+        raise LitmusError(f"{protocol.name} is a study: litmus anova {protocol.name} plans and runs it")
+    if workers:
+        limits = protocol.limits.model_copy(update={"workers": workers})
+        protocol = protocol.model_copy(update={"limits": limits})
+    planned = board.plan(protocol, folder, retry, device=device or "")
+    for note in planned.notes:
+        say(f"note: {note}")
+    say(planned.headline())
+    return planned
+
+
+def finish(failed: list[str]) -> None:
+    """Exit code 1 with one line per failed run."""
+    for line in failed[:20]:
+        say(line)
+    if len(failed) > 20:
+        say(f"... and {len(failed) - 20} more")
+    if failed:
+        raise typer.Exit(1)
+
+
+def write_report(folder: Path, anew: bool = True) -> list[str]:
+    """Print the leaderboards, write the files, say where they are; returns the lines about what could not be read.
+
+    Without `anew` files are left as they are if they still say what the records say.
+    """
+    from rich.console import Console
+
+    from bench import report
+
+    report.terminal(folder, Console())
+    written = (None if anew else report.kept(folder)) or report.write(folder)
+    for path in written.paths:
+        if path.suffix in (".md", ".csv", ".tex", ".html"):
+            print(path)
+    print(folder / "figures")
+    return written.problems
+
+
+# --- adapters' files ------------------------------------------------------------------------------------------------
+
+
+def adapted(file: Path, base: str, any_base: bool, device: str | None) -> Tuned:
+    """The base with the adapter on it."""
+    from bench.bases import load_base
+    from bench.interop.adapters import put
+
+    return put(load_base(base, device=device or ""), file, any_base)
+
+
+def base_of(file: Path, base: str | None, offline: bool) -> str:
+    """The base to load, by what was given or the file says, with all set up for loading it."""
+    if base is None:
+        from bench.interop import saved
+
+        base = saved.base_of(file)
+        say(f"base: {base}")
+    surroundings(base, offline)
+    return base

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def place(kind: str, facts: Any, suffix: str) -> Path:
+def cache_path(kind: str, facts: Any, suffix: str) -> Path:
     """The file that holds what belongs to `facts`, a value that JSON can carry."""
     name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
     return results() / ".cache" / f"{kind}-{name}.{suffix}"
 
 
-def kept(kind: str, facts: Any, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+def cached(kind: str, facts: Any, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
     """`compute()`, or what it gave when it was last asked with the same `facts`."""
     found = stored(kind, facts)
     if found is None:
@@ -40,7 +40,7 @@ def stored(kind: str, facts: Any) -> dict[str, Tensor] | None:
     from safetensors.torch import load_file
 
     with suppress(OSError, SafetensorError):
-        return load_file(place(kind, facts, "safetensors"))
+        return load_file(cache_path(kind, facts, "safetensors"))
     return None
 
 
@@ -50,7 +50,7 @@ def store(kind: str, facts: Any, tensors: dict[str, Tensor]) -> None:
     from safetensors.torch import save_file
 
     with suppress(SafetensorError):
-        _write(place(kind, facts, "safetensors"), lambda part: save_file(_laid(tensors), part))
+        _write(cache_path(kind, facts, "safetensors"), lambda part: save_file(_laid(tensors), part))
 
 
 def _laid(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -68,7 +68,7 @@ def sha256_file(path: Path) -> str:
     stat = real.stat()
     if stat.st_size < REMEMBERED:
         return hashlib.sha256(real.read_bytes()).hexdigest()
-    file = place("sha256", [str(real), stat.st_size, stat.st_mtime_ns], "txt")
+    file = cache_path("sha256", [str(real), stat.st_size, stat.st_mtime_ns], "txt")
     with suppress(OSError):
         return file.read_text(encoding="ascii")
     with real.open("rb") as handle:

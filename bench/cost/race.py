@@ -46,10 +46,10 @@ METHODS = (
 
 
 @dataclass(frozen=True)
-class Ground:
+class Setup:
     """A frozen network to race on, with its batch; `dtype` and `weights` in words for the table.
 
-    `textless` says why methods of the text side have no place here, where that is known.
+    `textless` says why methods of the text side do not apply here, where that is known.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Ground:
 
 @dataclass(frozen=True)
 class Result:
-    """One method on one base; without a place there, `note` says why and the rest is None.
+    """One method on one base; where it does not apply, `note` says why and the rest is None.
 
     step, attach, load, merge   seconds, medians; steps_ratio and so on: as a multiple of the reference's
     unmerged, merged            a denoiser call as a multiple of the frozen base's
@@ -97,7 +97,7 @@ class Result:
     note: str = ""
 
 
-def ground(name: str, weights: str, setting: Setting, device: torch.device, dtype: str | None = None) -> Ground:
+def set_up(name: str, weights: str, setting: Setting, device: torch.device, dtype: str | None = None) -> Setup:
     """The base `name` on `device`: NAME-small and `weights` "random" need no files, else as `litmus run` loads it.
 
     `dtype` is the one that was asked for, if any: a folder or a hub id has its own, elsewhere it is the setting's.
@@ -115,17 +115,17 @@ def ground(name: str, weights: str, setting: Setting, device: torch.device, dtyp
         if key not in SMALL:
             raise LitmusError(nearest(name, [f"{one}{SUFFIX}" for one in SMALL], "small base"))
         net = small(key).to(device=device, dtype=frozen)
-        return Ground(name, net, random(net, SIDE, SMALL[key].tokens), setting.dtype, "random, small")
+        return Setup(name, net, random(net, SIDE, SMALL[key].tokens), setting.dtype, "random, small")
     if weights == "random":
         key = base_name(name)
         with torch.random.fork_rng(), torch.device(device):
             torch.manual_seed(0)
             net = build(key).to(dtype=frozen).eval()
-        return Ground(key, net, random(net, setting.side(key), tokens(key)), setting.dtype, "random")
+        return Setup(key, net, random(net, setting.side(key), tokens(key)), setting.dtype, "random")
     return _loaded(name, setting, device, dtype)
 
 
-def _loaded(name: str, setting: Setting, device: torch.device, dtype: str | None) -> Ground:
+def _loaded(name: str, setting: Setting, device: torch.device, dtype: str | None) -> Setup:
     from bench.bases import load_base
     from bench.bases.spec import is_spec, parse, with_options
 
@@ -141,11 +141,11 @@ def _loaded(name: str, setting: Setting, device: torch.device, dtype: str | None
     except LitmusError as error:
         textless = str(error)
     net = copy.deepcopy(base.net).to(device)
-    return Ground(name, net, example.to(device), base.compute, "real", textless)
+    return Setup(name, net, example.to(device), base.compute, "real", textless)
 
 
 def race(
-    place: Ground,
+    setup: Setup,
     methods: Sequence[str] = (),
     reference: str = "lora",
     blocks: int = 8,
@@ -161,19 +161,19 @@ def race(
     for method in runners:
         before()
         try:
-            yield _one(place, method, other, blocks, calls, warmup)
+            yield _one(setup, method, other, blocks, calls, warmup)
         except LitmusError as error:
-            yield Result(place.name, method.spec, note=str(error))
+            yield Result(setup.name, method.spec, note=str(error))
         except RuntimeError as error:
             if "scalar type" not in str(error):
                 raise
-            yield Result(place.name, method.spec, note=f"does not train in {place.dtype} on this device: {error}")
-        if place.example.x.is_cuda:
+            yield Result(setup.name, method.spec, note=f"does not train in {setup.dtype} on this device: {error}")
+        if setup.example.x.is_cuda:
             torch.cuda.empty_cache()
 
 
 def runners(methods: Sequence[str], reference: str) -> int:
-    """How many results `race` gives on each place."""
+    """How many results `race` gives on each base."""
     return len(_runners(methods, reference)[1])
 
 
@@ -182,18 +182,18 @@ def _runners(methods: Sequence[str], reference: str) -> tuple[Method, list[Metho
     return other, [other, *(m for m in chosen(methods) if m != other)]
 
 
-def _one(place: Ground, method: Method, reference: Method, blocks: int, calls: int, warmup: int) -> Result:
-    if method.side != "denoiser" and place.textless:
-        raise LitmusError(place.textless)
-    mine = tuned(place.net, method)
+def _one(setup: Setup, method: Method, reference: Method, blocks: int, calls: int, warmup: int) -> Result:
+    if method.side != "denoiser" and setup.textless:
+        raise LitmusError(setup.textless)
+    mine = tuned(setup.net, method)
     saved = list(state(mine).values())
-    scalars, whole = (sum(p.numel() for p in part) for part in (saved, place.net.denoiser.parameters()))
-    bytes_ = _bytes(place, method, mine)
-    example = place.example
+    scalars, whole = (sum(p.numel() for p in part) for part in (saved, setup.net.denoiser.parameters()))
+    bytes_ = _bytes(setup, method, mine)
+    example = setup.example
     steps = spans(
         {
-            "mine": TrainingStep(method, mine.train(), example, place.autocast, fused=True),
-            "other": TrainingStep(reference, tuned(place.net, reference).train(), example, place.autocast, fused=True),
+            "mine": TrainingStep(method, mine.train(), example, setup.autocast, fused=True),
+            "other": TrainingStep(reference, tuned(setup.net, reference).train(), example, setup.autocast, fused=True),
         },
         warmup,
         blocks * calls,
@@ -201,7 +201,7 @@ def _one(place: Ground, method: Method, reference: Method, blocks: int, calls: i
     mine.zero_grad(set_to_none=True)
     seconds = statistics.median(steps["mine"])
     return Result(
-        base=place.name,
+        base=setup.name,
         method=method.spec,
         scalars=scalars,
         share=scalars / whole,
@@ -210,24 +210,24 @@ def _one(place: Ground, method: Method, reference: Method, blocks: int, calls: i
         step_ratio=ratio(steps["mine"], steps["other"], blocks),
         images_per_second=len(example.x) / seconds,
         **bytes_,
-        **_calls(place, method, mine.eval(), blocks, calls, warmup),
-        **_handling(place, method, reference, blocks),
+        **_calls(setup, method, mine.eval(), blocks, calls, warmup),
+        **_handling(setup, method, reference, blocks),
     )
 
 
-def _bytes(place: Ground, method: Method, net: Network) -> dict[str, int | None]:
+def _bytes(setup: Setup, method: Method, net: Network) -> dict[str, int | None]:
     """Peaks of a step that is not the first, alone on the device, and what is forecast for it."""
-    seen = counted(method, net, place.example, place.autocast)
-    step = TrainingStep(method, net, place.example, place.autocast, fused=True)
-    forecast = _forecast(place, method, net)
-    return {"bytes_live": seen.peak, "bytes_forecast": forecast and forecast.peak, **_cuda(step, place)}
+    seen = counted(method, net, setup.example, setup.autocast)
+    step = TrainingStep(method, net, setup.example, setup.autocast, fused=True)
+    forecast = _forecast(setup, method, net)
+    return {"bytes_live": seen.peak, "bytes_forecast": forecast and forecast.peak, **_cuda(step, setup)}
 
 
-def _cuda(step: TrainingStep, place: Ground) -> dict[str, int | None]:
-    if not place.example.x.is_cuda:
+def _cuda(step: TrainingStep, setup: Setup) -> dict[str, int | None]:
+    if not setup.example.x.is_cuda:
         return {"bytes_allocated": None, "bytes_reserved": None}
     step()
-    frozen = size(module_tensors(place.net))  # the untouched base lies beside the attached copy
+    frozen = size(module_tensors(setup.net))  # the untouched base lies beside the attached copy
     torch.cuda.synchronize()
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
@@ -238,24 +238,22 @@ def _cuda(step: TrainingStep, place: Ground) -> dict[str, int | None]:
     }
 
 
-def _forecast(place: Ground, method: Method, real: Network) -> Step | None:
-    kind = place.example.x.device.type
+def _forecast(setup: Setup, method: Method, real: Network) -> Step | None:
+    kind = setup.example.x.device.type
     with hollow():
-        own = tuned(emptied(place.net), method)
+        own = tuned(emptied(setup.net), method)
         matched(own, real)
         try:
             return counted(
-                method, own, place.example.to("meta"), nullcontext if place.dtype == "fp32" else lambda: casting(kind)
+                method, own, setup.example.to("meta"), nullcontext if setup.dtype == "fp32" else lambda: casting(kind)
             )
         except (RuntimeError, TypeError, ValueError):  # a method that reads numbers cannot be forecast
             return None
 
 
-def _calls(
-    place: Ground, method: Method, net: Network, blocks: int, calls: int, warmup: int
-) -> dict[str, Ratio | None]:
+def _calls(setup: Setup, method: Method, net: Network, blocks: int, calls: int, warmup: int) -> dict[str, Ratio | None]:
     """A denoiser call against the frozen base's, before and after merging."""
-    nets = {"base": place.net, "unmerged": net}
+    nets = {"base": setup.net, "unmerged": net}
     if method.mergeable:
         nets["merged"] = copy.deepcopy(net)
         method.merge(nets["merged"])
@@ -263,8 +261,8 @@ def _calls(
     def work(one: Network) -> Callable[[], object]:
         @torch.no_grad()
         def call() -> object:
-            with place.autocast():
-                return one(place.example.x, place.example.t, place.example.context)
+            with setup.autocast():
+                return one(setup.example.x, setup.example.t, setup.example.context)
 
         return call
 
@@ -274,13 +272,13 @@ def _calls(
     }
 
 
-def _handling(place: Ground, method: Method, reference: Method, blocks: int) -> dict[str, Any]:
+def _handling(setup: Setup, method: Method, reference: Method, blocks: int) -> dict[str, Any]:
     """Attaching, loading a saved state and merging: each done anew in every block by both, on a copy of the base."""
     both = {"mine": method, "other": reference}
     took: dict[tuple[str, str], list[float]] = {}
     for i in range(blocks + 1):  # the first is thrown away
         for who, one in both.items():
-            net, seconds = _attached(place.net, one, i)
+            net, seconds = _attached(setup.net, one, i)
             spent = {"attach": seconds}
             saved = {key: p.clone() for key, p in state(net).items()}
             spent["load"] = clocked(lambda: load_state(net, saved))  # noqa: B023

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.core.cache import kept
+from bench.core.cache import cached
 from bench.core.errors import LitmusError
 from bench.evaluation.sampler import Sampling, for_sampling, noise_for, sample_latents
 from bench.evaluation.score import Drawn, draw, look, truth
@@ -64,7 +64,7 @@ def base_pictures(base: Base, task: Task, seed: int, sampling: Sampling) -> Draw
         drawn = draw(base, task, seed, sampling)
         return {name: x for name in ("cell", "prior", "drift") if (x := getattr(drawn, name)) is not None}
 
-    return Drawn(**kept("base", key.facts(), compute))
+    return Drawn(**cached("base", key.facts(), compute))
 
 
 def extras(base: Base, objective: Objective, task: Task, seed: int, sampling: Sampling) -> Extras:
@@ -97,7 +97,7 @@ def memory_pictures(base: Base, task: Task, seed: int, sampling: Sampling, promp
         noise = noise_for(base, len(prompts), task.name, "memory", seed)
         return {"latents": sample_latents(for_sampling(base), prompts, noise, sampling)}
 
-    return Pictures(kept("memory", {**key.facts(), "prompts": prompts}, compute)["latents"], prompts)
+    return Pictures(cached("memory", {**key.facts(), "prompts": prompts}, compute)["latents"], prompts)
 
 
 def class_pictures(base: Base, task: Task, seed: int, sampling: Sampling, n: int = CLASSES) -> Pictures:
@@ -114,7 +114,7 @@ def class_pictures(base: Base, task: Task, seed: int, sampling: Sampling, n: int
         noise = noise_for(base, n, task.name, "classes", seed)
         return {"latents": sample_latents(for_sampling(base), prompts, noise, sampling)}
 
-    return Pictures(kept("classes", {**key.facts(), "n": n}, compute)["latents"], prompts)
+    return Pictures(cached("classes", {**key.facts(), "n": n}, compute)["latents"], prompts)
 
 
 class _Key:

@@ -37,11 +37,11 @@ class Sampling:
 @torch.no_grad()
 def sample_latents(base: Base, prompts: list[str], noise: Tensor, sampling: Sampling, chunk: int = CHUNK) -> Tensor:
     """Scaled latents (B, C, h, w) from `noise` (B, C, h, w), one prompt each; `chunk` does not change the result."""
-    guided = base.guides == "free" and sampling.guidance != 1
+    guided = base.guidance == "cfg" and sampling.guidance != 1
     texts: list[str] = list(dict.fromkeys(prompts + [""] * guided))
     with base.autocast():
         states: Any = base.encode_text(texts)  # (T, L, D)
-    if base.guides == "told":
+    if base.guidance == "embedded":
         states = states.at(sampling.guidance)
     row = {text: i for i, text in enumerate(texts)}
     _, h, w = base.latent_shape

@@ -138,8 +138,8 @@ class Flux(Family):
         """
         return from_flow_scheduler(scheduler, lambda steps: linear_mu(scheduler, tokens), even=True)
 
-    def guides(self, denoiser: Any, settings: dict[str, Any]) -> str:
-        return "told" if denoiser.config.guidance_embeds else "none"
+    def guidance(self, denoiser: Any, settings: dict[str, Any]) -> str:
+        return "embedded" if denoiser.config.guidance_embeds else "none"
 
     def toy(self) -> nn.Module:
         from diffusers import FluxTransformer2DModel

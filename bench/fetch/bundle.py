@@ -103,7 +103,7 @@ def fetch(
     through, after the threads have stopped.
     """
     if target.is_symlink() or (target.exists() and not target.is_dir()):
-        raise LitmusError(f"{target} is no plain folder: remove it, or choose another place with --to")
+        raise LitmusError(f"{target} is no plain folder: remove it, or give another folder with --to")
     staging = target.parent / ".fetch" / target.name
     with _writing(staging), _locked(staging.with_name(f"{target.name}.lock")):
         _mend(staging, target)
@@ -227,7 +227,7 @@ class _Session:
         if free < needed:
             raise LitmusError(
                 f"{self.bundle.name} needs {needed / 1e6:.0f} MB and {self.staging.parents[1]} has {free / 1e6:.0f} MB "
-                "free: free some, or choose another place with --to"
+                "free: free some, or give another folder with --to"
             )
 
 
@@ -292,15 +292,15 @@ def _writing(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
-        place = folder.parents[1]
+        parent = folder.parents[1]
         raise LitmusError(
-            f"cannot write in {place}: {error.strerror or error} (what has arrived is kept; --to chooses another place)"
+            f"cannot write in {parent}: {error.strerror or error} (what has arrived is kept; --to takes another folder)"
         ) from error
 
 
 @contextlib.contextmanager
 def _locked(file: Path) -> Iterator[None]:
-    """Only one process fetches into a place; the lock goes with the process."""
+    """Only one process fetches into a folder; the lock goes with the process."""
     with file.open("a") as opened:
         try:
             fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -135,15 +135,15 @@ def read_list(file: Path, pinned: bool = True) -> StyleList:
             raise LitmusError(f"{file}: style {style.name}: {nearest(style.split, SPLITS, 'split')}")
         names = [picture.name for picture in style.picture]
         for picture in style.picture:
-            place = f"{file}: style {style.name}, {picture.name or picture.url}"
+            where = f"{file}: style {style.name}, {picture.name or picture.url}"
             if not picture.name.lower().endswith(ENDINGS) or "/" in picture.name:
-                raise LitmusError(f"{place}: say file = 'name.jpg' (one of {', '.join(ENDINGS)})")
+                raise LitmusError(f"{where}: say file = 'name.jpg' (one of {', '.join(ENDINGS)})")
             if names.count(picture.name) > 1:
-                raise LitmusError(f"{place} is there twice: give one of them another file")
+                raise LitmusError(f"{where} is there twice: give one of them another file")
             if style.identifier not in re.findall(r"[^\s.,]+", picture.caption):
-                raise LitmusError(f"{place}: the caption lacks the identifier {style.identifier}")
+                raise LitmusError(f"{where}: the caption lacks the identifier {style.identifier}")
             if pinned and not picture.sha256:
-                raise LitmusError(f"{place} has no sha256: litmus fetch styles --list {file} --pin writes them")
+                raise LitmusError(f"{where} has no sha256: litmus fetch styles --list {file} --pin writes them")
         if all(picture.heldout for picture in style.picture):
             raise LitmusError(f"{file}: style {style.name} holds every picture out: it needs one to train on")
     return found

@@ -208,7 +208,7 @@ def export(tuned: Tuned, form: str, out: Path, rank: int | None = None) -> tuple
     if form == "peft":
         if rank is None and tuned.parts is None and peft_files.holds(tuned.base.net.denoiser):
             where = peft_files.write(out, tuned.base.net.denoiser, net.denoiser, facts)
-            n = len(peft_files.places(where))
+            n = len(peft_files.part_folders(where))
             return where, "a peft checkpoint" if n == 1 else f"{n} peft checkpoints, to be loaded one after another"
         parts, error = tuned.changes(rank)
         if "text" in parts:

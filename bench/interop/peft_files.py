@@ -85,11 +85,11 @@ def _configs(part: nn.Module) -> list[Any]:
 def _write(folder: Path, pieces: list[tuple[Any, dict[str, Tensor]]], facts: Facts) -> Path:
     with files.new_folder(folder) as part:
         for i, (config, tensors) in enumerate(pieces):
-            place = part if len(pieces) == 1 else part / f"{files.PARTS}{i}"
-            place.mkdir(exist_ok=True)
+            one = part if len(pieces) == 1 else part / f"{files.PARTS}{i}"
+            one.mkdir(exist_ok=True)
             config.inference_mode = True  # as peft saves it: what is loaded is not trained on unless asked
-            config.save_pretrained(str(place))
-            files.write(place / files.PEFT_NAME, tensors, header(facts))
+            config.save_pretrained(str(one))
+            files.write(one / files.PEFT_NAME, tensors, header(facts))
     return folder
 
 
@@ -205,12 +205,12 @@ def _at(part: Any, key: str) -> Tensor:
 # --- reading ------------------------------------------------------------------------------------------------------
 
 
-def places(folder: Path) -> list[Path]:
+def part_folders(folder: Path) -> list[Path]:
     """The folders of a checkpoint: itself, or its parts in order."""
     if (folder / files.PEFT_CONFIG).is_file():
         return [folder]
     found = [file.parent for file in folder.glob(f"{files.PARTS}*/{files.PEFT_CONFIG}")]
-    return sorted(found, key=lambda place: int(re.sub(r"\D", "", place.name) or 0))
+    return sorted(found, key=lambda part: int(re.sub(r"\D", "", part.name) or 0))
 
 
 def put(denoiser: nn.Module, folder: Path) -> dict[str, str]:
@@ -220,23 +220,23 @@ def put(denoiser: nn.Module, folder: Path) -> dict[str, str]:
     """
     about: dict[str, str] = {}
     configs = []
-    for place in places(folder):
-        tensors, head = files.read(place / files.PEFT_NAME)
+    for part in part_folders(folder):
+        tensors, head = files.read(part / files.PEFT_NAME)
         about |= head
-        configs.append(_put_one(denoiser, place, tensors))
+        configs.append(_put_one(denoiser, part, tensors))
     vars(denoiser)["peft_parts"] = tuple(configs)
     return about
 
 
-def _put_one(denoiser: nn.Module, place: Path, tensors: dict[str, Tensor]) -> Any:
+def _put_one(denoiser: nn.Module, folder: Path, tensors: dict[str, Tensor]) -> Any:
     from peft import PeftConfig, get_peft_model, set_peft_model_state_dict
 
     try:
-        config: Any = PeftConfig.from_pretrained(str(place))
+        config: Any = PeftConfig.from_pretrained(str(folder))
     except (KeyError, TypeError, ValueError) as error:
-        raise LitmusError(f"{place}: peft cannot read its configuration ({error}): a newer peft may") from None
+        raise LitmusError(f"{folder}: peft cannot read its configuration ({error}): a newer peft may") from None
     if config.is_prompt_learning:
-        raise LitmusError(f"{place} is a prompt for language models ({config.peft_type.value}): no denoiser takes one")
+        raise LitmusError(f"{folder} is a prompt for language models ({config.peft_type.value}): no denoiser takes one")
     config.inference_mode = False
     kept = copy.deepcopy(config)
     before = {id(p) for p in denoiser.parameters()}  # the base's, and those of parts that are on it already
@@ -245,12 +245,12 @@ def _put_one(denoiser: nn.Module, place: Path, tensors: dict[str, Tensor]) -> An
             model: Any = get_peft_model(denoiser, config)  # type: ignore[arg-type]
             found = set_peft_model_state_dict(model, tensors)
         except (ImportError, KeyError, RuntimeError, ValueError) as error:
-            raise LitmusError(f"{place} does not fit this base ({type(denoiser).__name__}): {_said(error)}") from None
+            raise LitmusError(f"{folder} does not fit this base ({type(denoiser).__name__}): {_said(error)}") from None
     if found.unexpected_keys:
         first = min(found.unexpected_keys).removeprefix(INSIDE)
         of = f"{len(found.unexpected_keys)} of {len(tensors)} tensors are"
         raise LitmusError(
-            f"{place} does not fit this base ({type(denoiser).__name__}): {first} is not there ({of} not)"
+            f"{folder} does not fit this base ({type(denoiser).__name__}): {first} is not there ({of} not)"
         )
     missing = set(found.missing_keys)
     every = list(model.named_parameters(remove_duplicate=False))
@@ -258,7 +258,7 @@ def _put_one(denoiser: nn.Module, place: Path, tensors: dict[str, Tensor]) -> An
     lacking = sorted(key for key, p in every if p.requires_grad and id(p) not in given | before)
     if lacking:
         raise LitmusError(
-            f"{place} lacks {lacking[0].removeprefix(INSIDE)} ({len(lacking)} tensors): it was cut, get it anew"
+            f"{folder} lacks {lacking[0].removeprefix(INSIDE)} ({len(lacking)} tensors): it was cut, get it anew"
         )
     model.eval().requires_grad_(False)
     return kept

@@ -116,10 +116,10 @@ def base_of(file: Path) -> str:
     from bench.bases import BASES
     from bench.bases.spec import HUB_ID
     from bench.interop import files
-    from bench.interop.peft_files import places
+    from bench.interop.peft_files import part_folders
 
     kind, path = files.locate(file)
-    head = about.read(files.metadata(places(path)[0] / files.PEFT_NAME if kind == "peft" else path), path)
+    head = about.read(files.metadata(part_folders(path)[0] / files.PEFT_NAME if kind == "peft" else path), path)
     record = file if file.suffix == ".json" else path.with_suffix(".json")
     said = list(filter(None, [_in_record(record, path), head.base if head else ""])) or ["pocket"]
     for base in said:

@@ -56,8 +56,8 @@ def score(
     task = task.at(base.resolution)
     if frozen.texts is not None:
         frozen.texts.prepare([*task.texts(), ""])
-    if base.place is not None:
-        base.net.to(base.place)
+    if base.execution_device is not None:
+        base.net.to(base.execution_device)
     notes = list(_notes(tuned, frozen, task))
     each: dict[str, list[dict[str, float]]] = {}
     pictures: list[Path] = []

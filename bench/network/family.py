@@ -124,14 +124,14 @@ class Family(Part):
 
         return from_scheduler(scheduler)
 
-    def guides(self, denoiser: Any, settings: dict[str, Any]) -> str:
-        """How a guidance scale is used: "free" (a second call), "told" (an input of the denoiser), "none" (distilled).
+    def guidance(self, denoiser: Any, settings: dict[str, Any]) -> str:
+        """How a guidance scale is used: "cfg" (a second call), "embedded" (an input), "none" (distilled).
 
         `settings` are the pipeline's own, of model_index.json.
         """
         if getattr(denoiser.config, "guidance_embeds", False):
-            return "told"
-        return "none" if settings.get("is_distilled") else "free"
+            return "embedded"
+        return "none" if settings.get("is_distilled") else "cfg"
 
     def component(self, cls: str) -> type | None:
         """The class called `cls` among the family's own; None: it is one of diffusers or transformers."""

@@ -52,7 +52,7 @@ def sites(net: nn.Module, role: str, optional: bool = False) -> dict[str, Any]:
       sites(block, ...)         any other module, with paths inside it
 
     To put another module in the place of one, `net.set_submodule(path, new)` with a path from the same `net`. Raises
-    LitmusError for an unknown role, and for one that `net` has no place for unless it is `optional`: a method must not
+    LitmusError for an unknown role, and for one that no module of `net` has, unless it is `optional`: a method must not
     train nothing in silence.
     """
     part: Any = net
@@ -61,8 +61,15 @@ def sites(net: nn.Module, role: str, optional: bool = False) -> dict[str, Any]:
         part, prefix = net.denoiser, "denoiser."
     paths = {path for one in role.split("+") for path in _paths(part, one.strip())}
     if not paths and not optional:
-        raise LitmusError(f"{type(part).__name__} has no place for the role {role!r}: choose another role")
+        raise LitmusError(
+            f"{type(part).__name__} has no module with role {role!r}; available: {', '.join(_roles_of(part))}"
+        )
     return {prefix + path: module for path, module in part.named_modules() if path in paths}
+
+
+def _roles_of(part: nn.Module) -> list[str]:
+    """The roles that at least one module of `part` has, as they are written most shortly."""
+    return [role for role in ("attn1", "attn2", "ff", *KINDS, *POSITIONS) if any(_paths(part, role))]
 
 
 def _paths(part: nn.Module, role: str) -> Iterator[str]:

@@ -290,7 +290,7 @@ class Launcher:
 def _how(code: int) -> str:
     """How a worker ended, in words."""
     if code == -signal.SIGKILL:
-        return "the worker was killed (signal 9): by someone, or by the system for want of memory"
+        return "the worker was killed (signal 9): by someone, or by the out-of-memory killer"
     if code < 0:
         return f"the worker was ended by signal {-code} ({signal.Signals(-code).name})"
     return f"the worker ended by itself with code {code}"

@@ -129,6 +129,21 @@ def test_the_order_names_every_package_and_no_other():
     assert {module_of(path) for path in (ROOT / "bench").glob("*.py")} <= TOP
 
 
+def test_the_readme_s_map_names_every_package():
+    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Where things are")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (`.*?) \| (.*) \|$", text, re.MULTILINE)
+    assert rows
+    named = [name for first, _ in rows for name in re.findall(r"`(\w+)`", first)]
+    assert len(named) == len(set(named))
+    assert set(ORDER) <= set(named)
+    for path in re.findall(r"`(\w+\.py)`", text):
+        assert list((ROOT / "bench").rglob(path)), path
+
+
+def test_contributing_stays_on_one_screen():
+    assert len((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").splitlines()) <= 60
+
+
 def test_the_tests_mirror_the_packages():
     there = {
         path.name for path in (ROOT / "tests" / "bench").iterdir() if path.is_dir() and list(path.glob("test_*.py"))
@@ -264,7 +279,11 @@ def test_no_text_names_a_path_of_some_machine():
     files = [
         p for top in tops for p in top.rglob("*") if p.suffix in (".py", ".md", ".toml", ".sh", "") and p.is_file()
     ]
-    files += [ROOT / name for name in ("README.md", "Makefile", "pyproject.toml") if (ROOT / name).is_file()]
+    files += [
+        ROOT / name
+        for name in ("README.md", "CONTRIBUTING.md", "Makefile", "pyproject.toml")
+        if (ROOT / name).is_file()
+    ]
     found = [
         f"{path.relative_to(ROOT)}: {hit.group()}"
         for path in files

@@ -105,7 +105,7 @@ SPECS = [
     "difffit[depth=1,attention_scales=true]",
 ]
 REFUSED = {
-    (pixart, "norm"): "no place for the role 'norm'",
+    (pixart, "norm"): "no module with role 'norm'",
     (flux, "mam"): "turns its keys by their place",
     (flux2, "mam"): "turns its keys by their place",
 }
@@ -158,7 +158,7 @@ def test_adapter_bridges_a_block_or_refuses_it_in_plain_words(kind, source, targ
     method, net = make("adapter", source=source, target=target, width=16), copy.deepcopy(base)
     refusal = refusal_of(lambda: attached(method, net, rng("init")))
     if refusal:
-        assert re.search("is not known: no bridge|no place for the role", refusal)
+        assert re.search("is not known: no bridge|no module with role", refusal)
         assert refusal_of(lambda: method.count(base)) == refusal
         return
     assert sum(p.numel() for p in state(net).values()) == method.count(base) > 0

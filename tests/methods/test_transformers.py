@@ -19,12 +19,12 @@ UP = "it is a method for U-Nets"
 REFUSE = {
     "pixart": {
         "blora": UP,
-        "ln_tuning": "no place for the role 'norm'",  # its norms have no weights: the timestep brings them
+        "ln_tuning": "no module with role 'norm'",  # its norms have no weights: the timestep brings them
         "lora_norm": "have no weights",
-        "norm": "no place for the role 'norm'",
+        "norm": "no module with role 'norm'",
     },
     "flux": {"blora": UP, "mam": "mam[attn=parallel]"},
-    "flux2": {"blora": UP, "mam": "mam[attn=parallel]", "bias": "no place for the role 'bias'"},
+    "flux2": {"blora": UP, "mam": "mam[attn=parallel]", "bias": "no module with role 'bias'"},
 }
 
 

@@ -68,7 +68,7 @@ def test_a_layer_by_its_own_name():
     assert len(sites(net, ".to_out.0")) == 5, "not the single blocks' to_out"
     assert len(sites(net, ".to_q+.to_k")) == 10
     assert sites(net, ".transformer_blocks.0.attn.to_q").keys() == {"denoiser.transformer_blocks.0.attn.to_q"}
-    with pytest.raises(LitmusError, match=r"no place for the role '.o_q'"):
+    with pytest.raises(LitmusError, match=r"no module with role '.o_q'"):
         sites(net, ".o_q")
-    with pytest.raises(LitmusError, match=r"no place for the role '.norm_q'"):  # a norm is no Linear
+    with pytest.raises(LitmusError, match=r"no module with role '.norm_q'"):  # a norm is no Linear
         sites(net, ".norm_q")

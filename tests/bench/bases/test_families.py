@@ -74,8 +74,8 @@ def test_it_draws_what_its_own_pipeline_draws(base_of, name):
     torch.testing.assert_close(base.decode(latents), theirs.float(), atol=2e-3, rtol=1e-3)
     assert latents.std() > 0.1
     other = sample_latents(base, PROMPTS, noise, Sampling(steps=4, guidance=1.5))
-    assert other.allclose(latents) == (base.guides == "none")
-    assert base.guides == ("free" if name in FREE else "told" if name in ("flux1", "flux2-dev") else "none")
+    assert other.allclose(latents) == (base.guidance == "none")
+    assert base.guidance == ("cfg" if name in FREE else "embedded" if name in ("flux1", "flux2-dev") else "none")
 
 
 @pytest.mark.parametrize("name", TINY)

@@ -60,7 +60,7 @@ def _one_core(monkeypatch):
 def test_a_method_without_a_place_in_a_base_says_so(runs, tmp_path):
     record = do(runs("flux2-klein", ("bias",))["bias"], tmp_path)
     assert record.status == "error"
-    assert "no place for the role 'bias'" in record.error
+    assert "no module with role 'bias'" in record.error
 
 
 def test_options_of_training_reach_a_run(runs, tmp_path):

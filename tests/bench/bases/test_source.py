@@ -251,7 +251,7 @@ def test_settings_of_the_index_are_part_of_the_digests(tiny_base, tmp_path):
     ],
 )
 def test_a_path_is_not_said_to_be_fetched(base, told, capsys, monkeypatch):
-    from bench.commands.bases import surroundings
+    from bench.commands.shared import surroundings
 
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     surroundings(base, None, False)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from bench.checks.arena import arena
+from bench.checks.arena import make_arena
 from bench.method import Method
 from bench.network.sites import sites
 
@@ -68,4 +68,4 @@ def scale() -> Any:
 
 @pytest.fixture(scope="module")
 def place():
-    return arena()
+    return make_arena()

@@ -84,7 +84,7 @@ def test_a_refusal_is_said_by_count_and_attach_alike(scale):
     def flux():
         return toy_transformer("flux")
 
-    assert "no place for the role 'bias'" in (checks.refusal(make("bias"), lambda: toy_transformer("flux2")) or "")
+    assert "no module with role 'bias'" in (checks.refusal(make("bias"), lambda: toy_transformer("flux2")) or "")
     assert checks.refusal(make("bias"), flux) is None
     with pytest.raises(AssertionError, match="count says .*'conv'.*, attach says yes"):
         checks.refusal(Conv(), flux)

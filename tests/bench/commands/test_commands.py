@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer.main
 
 from bench import __main__ as command
+from bench import commands
+from bench.commands import shared
 from bench.runner import board, resolve
 
 
@@ -64,6 +70,45 @@ def test_help_teaches_every_command_by_examples(litmus):
         assert f"litmus {name} " in litmus(name, "--help").out, f"{name} shows no example"
 
 
+def every_command() -> Iterator[tuple[tuple[str, ...], Any]]:
+    """The words that call a command, and the command; groups and the whole program too."""
+
+    def below(words: tuple[str, ...], group: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
+        yield words, group
+        for name, one in getattr(group, "commands", {}).items():
+            yield from below((*words, name), one)
+
+    return below((), typer.main.get_command(command.app))
+
+
+EVERY = {" ".join(words) or "litmus": (words, one) for words, one in every_command()}
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_the_help_shows_every_word_that_is_written_for_it(litmus, name):
+    """Markdown drops what it takes for markup: `<protocol>` outside backticks, for one."""
+    words, one = EVERY[name]
+    said = re.sub(r"[\s│]+", " ", litmus(*words, "--help").out)
+    texts = [one.help, *(param.help for param in one.params if not param.hidden)]
+    written = [word for text in texts for word in re.sub(r"[`*]+", "", text or "").split()]
+    assert len(written) > 5
+    assert [word for word in written if word not in said] == []
+
+
+def test_the_list_of_commands_is_one_line_each_in_a_narrow_terminal(litmus, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = litmus("--help").out.splitlines()
+    for panel, names in commands.PANELS.items():
+        start = next(i for i, line in enumerate(lines) if line.startswith(f"╭─ {panel} ─"))
+        rows = lines[start + 1 : lines.index(next(line for line in lines[start:] if line.startswith("╰")), start)]
+        assert [row.split()[1] for row in rows] == list(names), "a first sentence that is too long"
+
+
+def test_a_command_is_a_file_and_a_file_is_a_command():
+    files = {path.stem for path in Path(commands.__file__).parent.glob("[a-z]*.py")} - {"shared", "options"}
+    assert files == {name.replace("-", "_") for names in commands.PANELS.values() for name in names}
+
+
 def test_help_is_fast_because_it_loads_nothing_heavy():
     code = (
         "import sys, bench.__main__; print([m for m in ('torch', 'pandas', 'numpy', 'rich.table') if m in sys.modules])"
@@ -87,8 +132,8 @@ def test_tasks_are_those_that_are_there(litmus, toy_protocol):
 
 
 def test_names_for_completion_need_no_torch():
-    assert "lora" in command.method_names()
-    assert "quick" in command._protocol_names()
+    assert "lora" in shared.method_names()
+    assert "quick" in shared.protocol_names()
 
 
 def test_check_method(litmus, tmp_path):

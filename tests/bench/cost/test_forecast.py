@@ -148,7 +148,7 @@ def test_a_row_is_the_step_and_what_follows_from_its_shapes(counted):
     assert lora.plain.moments == 2 * lora.bytes_stored
     assert lora.plain.resident > 4 * 9_082_564
     assert refused.scalars is None
-    assert "no place for the role 'bias'" in refused.note
+    assert "no module with role 'bias'" in refused.note
     checkpointed = row("pocket", make("lora"), replace(setting, checkpointing=True))
     assert checkpointed.plain is None
     assert checkpointed.checkpointed is not None

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from bench.core.errors import LitmusError
 from bench.cost.forecast import Setting
-from bench.cost.race import Result, ground, race
+from bench.cost.race import Result, race, set_up
 from bench.cost.race_tables import as_csv, slug, table, write, written
 from bench.cost.speed import Ratio, ratio, spans
 
@@ -49,10 +49,10 @@ def test_calls_take_turns_and_the_warm_up_is_not_kept():
 
 @pytest.fixture(scope="module")
 def raced():
-    place = ground("flux2-klein-4b-small", "real", Setting(batch=1, dtype="fp32"), CPU)
-    before = {key: value.clone() for key, value in place.net.state_dict().items()}
-    found = list(race(place, ["adapter", "bias"], blocks=2, calls=1, warmup=1))
-    after = place.net.state_dict()
+    setup = set_up("flux2-klein-4b-small", "real", Setting(batch=1, dtype="fp32"), CPU)
+    before = {key: value.clone() for key, value in setup.net.state_dict().items()}
+    found = list(race(setup, ["adapter", "bias"], blocks=2, calls=1, warmup=1))
+    after = setup.net.state_dict()
     assert after.keys() == before.keys()
     assert all(torch.equal(after[key], value) for key, value in before.items()), "the base is left as it was"
     return found
@@ -71,7 +71,7 @@ def test_a_race(raced):
     assert lora.merged.mean > 0
     assert (adapter.merged, adapter.merge, adapter.merge_ratio) == (None, None, None)
     assert refused.step is None
-    assert "no place for the role 'bias'" in refused.note
+    assert "no module with role 'bias'" in refused.note
 
 
 def test_tables_and_files(raced, tmp_path):
@@ -105,7 +105,7 @@ def test_words():
 )  # fmt: skip
 def test_what_is_no_ground(name, weights, line):
     with pytest.raises(LitmusError, match=line):
-        ground(name, weights, Setting(), CPU)
+        set_up(name, weights, Setting(), CPU)
 
 
 @pytest.mark.parametrize(("name", "methods"), [("sdxl", "adapter,bias,textual_inversion"), ("flux1", "adapter")])
@@ -132,16 +132,16 @@ def test_a_folder_is_raced_on_as_it_is_trained(tiny_base, name, methods):
 
 
 def test_a_folder_with_one_clip_takes_methods_of_the_text_side(tiny_base):
-    place = ground(f"{tiny_base('sd15')}?dtype=fp32", "real", Setting(batch=1, dtype="fp32"), CPU)
-    assert place.example.ids is not None
-    _, found = race(place, ["textual_inversion"], blocks=2, calls=1, warmup=1)
+    setup = set_up(f"{tiny_base('sd15')}?dtype=fp32", "real", Setting(batch=1, dtype="fp32"), CPU)
+    assert setup.example.ids is not None
+    _, found = race(setup, ["textual_inversion"], blocks=2, calls=1, warmup=1)
     assert found.note == ""
     assert found.bytes_live == pytest.approx(found.bytes_forecast, rel=0.05)
 
 
 def test_a_folder_has_its_own_dtype(tiny_base):
     with pytest.raises(LitmusError, match=r"is in bf16, not in fp32: leave --dtype out, or give --base .*dtype=fp32"):
-        ground(str(tiny_base("sdxl")), "real", Setting(dtype="fp32"), CPU, "fp32")
+        set_up(str(tiny_base("sdxl")), "real", Setting(dtype="fp32"), CPU, "fp32")
 
 
 def test_the_command_refuses_in_words():
@@ -154,8 +154,8 @@ def test_the_command_refuses_in_words():
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_on_a_gpu_the_allocator_is_asked():
-    place = ground("sd15-small", "real", Setting(batch=2, dtype="bf16"), torch.device("cuda"))
-    (lora,) = race(place, ["lora"], blocks=2, calls=1)
+    setup = set_up("sd15-small", "real", Setting(batch=2, dtype="bf16"), torch.device("cuda"))
+    (lora,) = race(setup, ["lora"], blocks=2, calls=1)
     assert lora.bytes_allocated is not None
     assert (lora.bytes_reserved or 0) >= lora.bytes_allocated
     assert lora.bytes_allocated == pytest.approx(lora.bytes_forecast, rel=0.1)

@@ -280,7 +280,7 @@ def test_a_link_and_a_full_disk_are_one_line(original, tmp_path, monkeypatch):
     (datasets() / "dreambooth").unlink()
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(engine.shutil, "disk_usage", lambda place: usage._replace(free=10))
-    with pytest.raises(LitmusError, match="free some, or choose another place with --to"):
+    with pytest.raises(LitmusError, match="free some, or give another folder with --to"):
         get()
 
 

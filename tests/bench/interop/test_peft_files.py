@@ -27,7 +27,7 @@ def through_peft(denoiser, folder):
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for place in peft_files.places(folder):
+        for place in peft_files.part_folders(folder):
             whole: Any = PeftModel.from_pretrained(denoiser, str(place))
             denoiser = whole.base_model.model
     return denoiser
@@ -42,7 +42,7 @@ def test_peft_loads_what_we_write(toy_base, trained, kept, answer, tmp_path, nam
     ours = put(toy_base, kept(toy_base, tuned, method))
     torch.testing.assert_close(answer(ours.base.net), wanted)
     folder, _ = export(ours, "peft", tmp_path / "peft")
-    assert len(peft_files.places(folder)) > 1 if name in MANY else (folder / "adapter_config.json").is_file()
+    assert len(peft_files.part_folders(folder)) > 1 if name in MANY else (folder / "adapter_config.json").is_file()
     net = toy_base.fork().net
     net.denoiser = through_peft(net.denoiser, folder)
     scale = (wanted - before).abs().max().item()

@@ -36,7 +36,8 @@ def test_what_has_no_place_is_a_dash_with_its_reason():
     found = rows(["bias", "full"], ["flux2-klein-4b", "pocket"])
     assert [row.cell() == "–" for row in found] == [True, False, False, False]
     assert refusals(found) == [
-        "bias on flux2-klein-4b: Flux2Transformer2DModel has no place for the role 'bias': choose another role"
+        "bias on flux2-klein-4b: Flux2Transformer2DModel has no module with role 'bias'; available: attn1, attn2, ff, "
+        "linear, block, attn1i, attn1o, attn2o, attn2c, ffni, ffno, transo"
     ]
 
 

@@ -92,7 +92,7 @@ def test_which_positions_there_are(kind):
 @pytest.mark.parametrize("position", sorted({*JOINT, "attn2i"}))
 def test_a_bridge_reads_what_stands_there(kind, place, position):
     if position not in HAVE[kind]:
-        with pytest.raises(LitmusError, match=f"no place for the role '{position}'"):
+        with pytest.raises(LitmusError, match=f"no module with role '{position}'"):
             sites(place.make(), position)
         return
     net, other, seen = place.make(), place.make(), []

@@ -92,7 +92,7 @@ def test_methods_attach_to_transformers(spec, build):
 
 
 def test_a_network_without_bias_is_not_tuned_by_its_biases():
-    with torch.device("meta"), pytest.raises(LitmusError, match="Flux2Transformer2DModel has no place for the role"):
+    with torch.device("meta"), pytest.raises(LitmusError, match="Flux2Transformer2DModel has no module with role"):
         make("bias").count(Network(flux2()))
     assert sites(nn.Linear(2, 2, bias=False), "bias", optional=True) == {}
 
@@ -134,8 +134,8 @@ def test_unknown_roles(role, line):
         sites(toy_network(), role)
 
 
-def test_a_role_without_a_place_is_an_error():
-    with pytest.raises(LitmusError, match="Linear has no place for the role 'conv'"):
+def test_a_role_that_no_module_has_is_an_error_that_lists_those_it_has():
+    with pytest.raises(LitmusError, match="Linear has no module with role 'conv'; available: linear, bias$"):
         sites(Network(nn.Linear(2, 2)), "conv")
 
 

@@ -1,14 +1,49 @@
-"""The options of `litmus run` that belong to a base of diffusers: what it is loaded as, and where it works."""
+"""The options that several commands share, as annotated types; and those of `litmus run` by topic."""
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from bench.bases.spec import on_the_hub
-from bench.commands.shared import say
+from bench.commands.shared import protocol_names
+
+# --- boards ---------------------------------------------------------------------------------------------------------
+
+PROTOCOL = Annotated[
+    str, typer.Argument(autocompletion=protocol_names, help="a protocol's name, or the path of a TOML file")
+]
+RESULTS = Annotated[
+    Path | None, typer.Option("--results", help="the board's folder  [default: results/PROTOCOL]", show_default=False)
+]
+WORKERS = Annotated[
+    int | None, typer.Option("--workers", "-j", min=1, help="processes side by side  [default: one per core]")
+]
+BASE = Annotated[
+    str | None,
+    typer.Option(
+        help="another base than the protocol's: a folder or owner/name; its records lie in results/PROTOCOL-BASE",
+        show_default=False,
+    ),
+]
+RETRY = Annotated[bool, typer.Option("--retry-failed", help="run again what ended in error, oom, timeout or crashed")]
+
+# --- adapters' files ------------------------------------------------------------------------------------------------
+
+ADAPTER = Annotated[
+    Path,
+    typer.Argument(
+        help="a .safetensors file, a folder that holds one, a peft checkpoint's folder, or a run's record",
+        metavar="FILE",
+    ),
+]
+ADAPTER_BASE = Annotated[
+    str | None, typer.Option("--base", help="the base it is for  [default: the one that the file names, else pocket]")
+]
+ANY_BASE = Annotated[bool, typer.Option("--any-base", help="take it although it was trained on another base")]
+
+# --- a base of diffusers, training and sampling ---------------------------------------------------------------------
 
 _BASE, _TRAINING, _SAMPLING = "Base", "Training", "Sampling"
 
@@ -50,13 +85,3 @@ GUIDANCE = Annotated[
 def given(**options: Any) -> dict[str, Any]:
     """The options that were given."""
     return {name: value for name, value in options.items() if value is not None}
-
-
-def surroundings(base: str | None, offline: bool) -> None:
-    """Keep the hub's library from fetching, here and in worker processes; else tell the user what may take long."""
-    if offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"
-    elif os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
-        return
-    elif base is not None and on_the_hub(base):
-        say(f"fetching what is not here yet of {base.partition('?')[0]}: the first time this may take long")

@@ -1,0 +1,31 @@
+"""`litmus plan`: what a board would run."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from bench.commands.options import BASE, PROTOCOL, RESULTS
+from bench.commands.shared import planned_board, print_table, rules_of
+
+
+def plan(
+    protocol: PROTOCOL,
+    base: BASE = None,
+    results: RESULTS = None,
+    every: Annotated[bool, typer.Option("--every", help="list each run with its key")] = False,
+) -> None:
+    """Show what a protocol would run, and how much of it is done.
+
+    Example: `litmus plan quick --every`
+    """
+    from bench.runner import board
+    from bench.runner.progress import cell
+
+    planned = planned_board(rules_of(protocol, base), results, None, False)
+    if every:
+        rows = [[key, planned.status(key), cell(run)] for key, run in planned.plan.items()]
+        print_table(["key", "status", "run"], rows)
+    else:
+        print_table(["method", "lr", "objective", "tasks", "seeds", "runs", "done"], board.by_row(planned))

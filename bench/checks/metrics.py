@@ -55,7 +55,8 @@ class _World:
 
     def photos(self, n: int) -> Views:
         """Pictures (n,) of the concept for no prompt of ours."""
-        return Views(*(self.near(c, n) for c in self.concept))
+        identity, style, image = (self.near(c, n) for c in self.concept)
+        return Views(identity, style, image)
 
 
 def cell(kind: str = "subject", seed: int = 0) -> Features:
@@ -97,7 +98,8 @@ def _rows(kind: str, seed: int) -> tuple[Features, dict[str, Features]]:
         return np.resize(x, (*shape, DIM))
 
     def copies(*shape: int) -> Views:
-        return Views(*(copied(x, *shape) for x in (f.train.identity, f.train.style, f.train.image)))
+        x = f.train
+        return Views(copied(x.identity, *shape), copied(x.style, *shape), copied(x.image, *shape))
 
     taken = replace(copies(P, N), seen=nothing)
     bad = replace(f, cell=taken, prior=copies(3, N), drift=copies(4, N), loss_train=0.05, loss_heldout=1)
@@ -106,7 +108,8 @@ def _rows(kind: str, seed: int) -> tuple[Features, dict[str, Features]]:
 
 def _bare(f: Features) -> Features:
     """The same without all that a cell may lack: one picture a prompt, no truth, no base beside it, no losses."""
-    empty = Views(*(np.zeros((0, DIM)) for _ in range(3)))
+    nothing = np.zeros((0, DIM))
+    empty = Views(nothing, nothing, nothing)
     one = Views(f.cell.identity[:, :1], f.cell.style[:, :1], f.cell.image[:, :1])
     none = dict.fromkeys(("prior", "drift", "base_prior", "base_drift", "truth", "loss_train", "loss_heldout"))
     return replace(f, cell=one, heldout=empty, asks=({},) * P, **none)  # type: ignore[arg-type]

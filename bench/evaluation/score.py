@@ -128,8 +128,8 @@ def evaluate(
     faults: list[str] = []
     values, per_prompt = measure(f, faults=faults)
     if more := of(metrics, "features"):
-        for table, found in zip((values, per_prompt), measure(f, more, faults), strict=True):
-            table.update(found)
+        also, each = measure(f, more, faults)
+        values, per_prompt = values | also, per_prompt | each
     if task is not None and metrics:
         seen = picture_scores(metrics, drawn.cell, task, extractors)
         values, per_prompt, faults = values | seen.values, per_prompt | seen.per_prompt, faults + seen.notes

@@ -46,7 +46,8 @@ def test_pairs_are_all_of_one_prompt_and_prompts_weigh_alike(uneven, toy_extract
     truth = uneven.truth_images
     assert [len(x) for x in truth] == [2, 1, 2]
     by_hand = [
-        sum(float(ssim(a[None], b[None], data_range=1.0)) for a in mine for b in other) / (len(mine) * len(other))
+        sum(float(torch.as_tensor(ssim(a[None], b[None], data_range=1.0))) for a in mine for b in other)
+        / (len(mine) * len(other))
         for mine, other in zip(cell, truth, strict=True)
     ]
     assert found.per_prompt[SSIM] == pytest.approx(by_hand, abs=1e-6)

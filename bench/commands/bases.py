@@ -10,7 +10,7 @@ import typer
 from bench.bases.spec import on_the_hub
 from bench.commands.shared import say
 
-_BASE, _TRAINING, _SAMPLING = "Base", "Training", "Sampling"
+_BASE, _TRAINING, _SAMPLING = "Base", "Training", "Sample"
 
 DTYPE = Annotated[
     str | None, typer.Option(help="bf16 or fp32  [default: bf16 for a base of diffusers]", rich_help_panel=_BASE)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from bench.core.cache import kept
-from bench.evaluation.sampler import Sampling, for_sampling, noise_for, sample_latents
+from bench.evaluation.sampler import for_sampling, noise_for, sample_latents
 from bench.evaluation.score import Drawn, draw, look, truth
 from bench.metrics import Views
 from bench.training.loop import ClassPictures
@@ -25,6 +25,7 @@ from bench.training.loop import ClassPictures
 if TYPE_CHECKING:
     from bench.bases.base import Base
     from bench.extractors.base import Extractors
+    from bench.protocol.models import Sample
     from bench.tasks import Task
 
 # Raised whenever what is kept would come out differently from the same inputs.
@@ -48,12 +49,12 @@ class Block:
     drift: Views | None
 
 
-def block(base: Base, task: Task, seed: int, sampling: Sampling, extractors: Extractors) -> Block:
+def block(base: Base, task: Task, seed: int, sampling: Sample, extractors: Extractors) -> Block:
     """The references of a block; `base` is the frozen one. Costs the base's sampling once, then nothing."""
     return _block(_Key(base, task, seed, sampling, extractors))
 
 
-def base_pictures(base: Base, task: Task, seed: int, sampling: Sampling) -> Drawn:
+def base_pictures(base: Base, task: Task, seed: int, sampling: Sample) -> Drawn:
     """The frozen base's own pictures: the row `base`, from the cache where they are there."""
     key = _Key(base, task, seed, sampling)
 
@@ -64,7 +65,7 @@ def base_pictures(base: Base, task: Task, seed: int, sampling: Sampling) -> Draw
     return Drawn(**kept("base", key.facts(), compute))
 
 
-def class_pictures(base: Base, task: Task, seed: int, sampling: Sampling, n: int = CLASSES) -> ClassPictures:
+def class_pictures(base: Base, task: Task, seed: int, sampling: Sample, n: int = CLASSES) -> ClassPictures:
     """`n` pictures of the plain class by the frozen base, as latents, for prior preservation.
 
     The prompts are the training captions without the identifier, as DreamBooth's "a dog" for "a sks dog". Where one of
@@ -84,7 +85,7 @@ def class_pictures(base: Base, task: Task, seed: int, sampling: Sampling, n: int
 class _Key:
     """A block's inputs, equal when the digests are."""
 
-    def __init__(self, base: Base, task: Task, seed: int, sampling: Sampling, extractors: Extractors | None = None):
+    def __init__(self, base: Base, task: Task, seed: int, sampling: Sample, extractors: Extractors | None = None):
         self.base, self.task, self.seed, self.sampling = base, task.at(base.resolution), seed, sampling
         self.extractors = extractors
 
@@ -96,7 +97,7 @@ class _Key:
             "compute": self.base.compute,
             "task": [self.task.name, self.task.digest],
             "seed": self.seed,
-            "sampling": asdict(self.sampling),
+            "sampling": self.sampling.model_dump(),
         }
 
     def __str__(self) -> str:

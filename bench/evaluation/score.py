@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.evaluation.sampler import Sampling, for_sampling, grid, sample
+from bench.evaluation.sampler import for_sampling, grid, sample
 from bench.metrics import Features, Views, measure
 from bench.training.loop import Curve, Diverged
 
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from bench.bases.base import Base
     from bench.evaluation.references import Block
     from bench.extractors.base import Extractors
+    from bench.protocol.models import Sample
     from bench.tasks import Task
 
-__all__ = ["Drawn", "Sampling", "Scores", "draw", "evaluate", "grid", "look", "sample", "truth"]
+__all__ = ["Drawn", "Scores", "draw", "evaluate", "grid", "look", "sample", "truth"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Scores:
     features: Features  # what they were computed from
 
 
-def draw(base: Base, task: Task, seed: int, sampling: Sampling) -> Drawn:
+def draw(base: Base, task: Task, seed: int, sampling: Sample) -> Drawn:
     """The pictures of a (tuned) base for all prompts of `task`; the noise is that of every row of the block.
 
     Raises Diverged when a picture is not finite.

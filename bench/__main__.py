@@ -152,22 +152,25 @@ def bench_(
     planned = _planned(_ruled(protocol, base), results, workers, retry_failed)
     records = board.run(planned, say)
     say(board.summary(planned, records))
-    faults = _write_report(planned.folder, anew=bool(planned.todo))
+    faults = _write_report(planned.folder, anew=bool(planned.todo), stored=None if planned.todo else planned.stored)
     say(f"{features.told(planned.folder)}: litmus rescore {board_word(planned.folder)} computes new metrics from them")
     _finish(board.failures(records) + faults)
 
 
-def _write_report(folder: Path, anew: bool = True) -> list[str]:
+def _write_report(folder: Path, anew: bool = True, stored: Any = None) -> list[str]:
     """Print the leaderboards, write the files, say where they are; returns the lines about what could not be read.
 
-    Without `anew` files are left as they are if they still say what the records say.
+    Without `anew` files are left as they are if they still say what the records say. `stored`: what was read of the
+    folder, if nothing has changed since.
     """
     from rich.console import Console
 
     from bench import report
+    from bench.report.material import gather
 
-    report.terminal(folder, Console())
-    written = (None if anew else report.kept(folder)) or report.write(folder)
+    material = gather(folder, stored)
+    report.terminal(folder, Console(), material)
+    written = (None if anew else report.kept(folder)) or report.write(folder, material)
     for path in written.paths:
         if path.suffix in (".md", ".csv", ".tex", ".html"):
             print(path)

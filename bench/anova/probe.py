@@ -22,7 +22,6 @@ from bench.core.errors import LitmusError
 from bench.core.files import write_bytes
 from bench.core.rng import rng, seed_of
 from bench.evaluation.references import class_pictures
-from bench.evaluation.sampler import Sampling
 from bench.network.sites import PAIRS, POSITIONS, bridge, sites
 from bench.protocol.models import Sample
 from bench.records.record import Record, read
@@ -37,7 +36,7 @@ PICTURES = 16  # of the plain class, each at its own noise
 class Questions:
     """Noised pictures of the plain class with two prompts each: with the identifier, and the same without."""
 
-    def __init__(self, base: Base, task: tasks.Task, seed: int, sampling: Sampling, n: int = PICTURES):
+    def __init__(self, base: Base, task: tasks.Task, seed: int, sampling: Sample, n: int = PICTURES):
         clean = class_pictures(base, task, seed, sampling, n)
         pair = {p.plain: p.caption for p in task.train}
         total = len(base.schedule)
@@ -126,7 +125,7 @@ def probe(board: Path, say: Any = lambda line: None) -> Path:
     torch.set_num_threads(threads(run.base))
     base = load_base(run.base, run.train.dtype if run.train else "fp32")
     task = tasks.load(run.task).at(base.resolution)
-    questions = Questions(base, task, run.seed, _sampling(run.sample))
+    questions = Questions(base, task, run.seed, run.sample)
     if "frozen" not in table:
         table |= {"frozen": frozen(base, questions), "untuned": questions.move(base), "tuned": {}}
         table["prompts"] = [questions.prompts[0], questions.without[0]]
@@ -139,10 +138,6 @@ def probe(board: Path, say: Any = lambda line: None) -> Path:
             say(f"[{i + 1}/{len(chosen)}] {cell['source']} -> {cell['target']}: {told}")
         write_bytes(path, json.dumps(table, indent=1, allow_nan=False).encode() + b"\n")
     return path
-
-
-def _sampling(sample: Sample) -> Sampling:
-    return Sampling(sample.steps, sample.guidance, sample.per_prompt)
 
 
 def _cells(board: Path, design: dict[str, Any]) -> list[Record]:

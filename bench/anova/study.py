@@ -20,7 +20,7 @@ from bench.core.files import write_bytes
 from bench.core.paths import results
 from bench.plugin.spec import label
 from bench.protocol.models import Protocol, Row
-from bench.records.record import Record, Run
+from bench.records.record import Record, Run, read_stored
 from bench.runner import board
 from bench.runner.launch import COMMAND
 from bench.runner.plan import Catalogue
@@ -98,17 +98,18 @@ def plan(
     each = each or a.cell_seconds
     n = replicates(a, len(pairs), len(blocks), a.budget, each)
     chosen = cells(a, pairs, blocks, n)
+    stored = read_stored(folder)
     runs: dict[str, Run] = {}
     notes: list[str] = []
     for base in bases:
         rows = [_row(cell, places[base]) for cell in chosen if cell.base == base]
         own = protocol.model_copy(update={"base": base, "methods": tuple(rows), "extra": (), "sweep": None})
-        planned = board.plan(own, folder, retry_failed, catalogue[base] if catalogue else None)
+        planned = board.plan(own, folder, retry_failed, catalogue[base] if catalogue else None, stored=stored)
         runs |= planned.plan
         notes += planned.notes
     found, ordered = _match(chosen, places, runs)
-    todo, have = board.missing(ordered, folder, retry_failed)
-    whole = board.Board(protocol, folder, ordered, todo, have, tuple(notes))
+    todo, have = board.missing(ordered, stored.records, retry_failed)
+    whole = board.Board(protocol, folder, ordered, todo, have, tuple(notes), stored=stored)
     return Study(whole, found, places, len(pairs) * len(forms(a)) * len(blocks), len(blocks), each, a.budget)
 
 

@@ -33,6 +33,6 @@ def bench(
     planned = planned_board(rules_of(protocol, base), results, workers, retry_failed)
     records = board.run(planned, say)
     say(board.summary(planned, records))
-    faults = write_report(planned.folder, anew=bool(planned.todo))
+    faults = write_report(planned.folder, anew=bool(planned.todo), stored=None if planned.todo else planned.stored)
     say(f"{features.told(planned.folder)}: litmus rescore {board_word(planned.folder)} computes new metrics from them")
     finish(board.failures(records) + faults)

@@ -45,7 +45,7 @@ ANY_BASE = Annotated[bool, typer.Option("--any-base", help="take it although it 
 
 # --- a base of diffusers, training and sampling ---------------------------------------------------------------------
 
-_BASE, _TRAINING, _SAMPLING = "Base", "Training", "Sampling"
+_BASE, _TRAINING, _SAMPLING = "Base", "Training", "Sample"
 
 DTYPE = Annotated[
     str | None, typer.Option(help="bf16 or fp32  [default: bf16 for a base of diffusers]", rich_help_panel=_BASE)

@@ -47,16 +47,16 @@ def score(
     """
     from bench import tasks
     from bench.core.paths import results
-    from bench.evaluation.score import Sampling
     from bench.extractors import load_extractors
     from bench.interop import scoring
+    from bench.protocol.models import Sample
     from bench.runner import single
 
     base = base_of(lora, base, offline)
     given = tasks.load(single.task_name(task, identifier, class_word, kind))
     tuned = adapted(lora, base, any_base, device)
     folder = out or results() / "scored" / f"{tuned.file.stem}-{given.name.replace('/', '-')}"
-    sampling = Sampling(steps, guidance)
+    sampling = Sample(steps=steps, guidance=guidance)
     found = scoring.score(tuned, given, load_extractors(extractors), sampling, single.numbers(seeds), folder, say)
     print_table(*found.table())
     for note in found.notes:

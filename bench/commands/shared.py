@@ -186,17 +186,20 @@ def finish(failed: list[str]) -> None:
         raise typer.Exit(1)
 
 
-def write_report(folder: Path, anew: bool = True) -> list[str]:
+def write_report(folder: Path, anew: bool = True, stored: Any = None) -> list[str]:
     """Print the leaderboards, write the files, say where they are; returns the lines about what could not be read.
 
-    Without `anew` files are left as they are if they still say what the records say.
+    Without `anew` files are left as they are if they still say what the records say. `stored`: what was read of the
+    folder, if nothing has changed since.
     """
     from rich.console import Console
 
     from bench import report
+    from bench.report.material import gather
 
-    report.terminal(folder, Console())
-    written = (None if anew else report.kept(folder)) or report.write(folder)
+    material = gather(folder, stored)
+    report.terminal(folder, Console(), material)
+    written = (None if anew else report.kept(folder)) or report.write(folder, material)
     for path in written.paths:
         if path.suffix in (".md", ".csv", ".tex", ".html"):
             print(path)

@@ -1,4 +1,4 @@
-"""Tensors and facts kept on disk by content, below results/.cache: it may be deleted at any time.
+"""Tensors and tables kept on disk by content, below results/.cache: it may be deleted at any time.
 
 A file that cannot be read is made anew; one that cannot be written is done without.
 """
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 
 def cache_path(kind: str, facts: Any, suffix: str) -> Path:
-    """The file that holds what belongs to `facts`, a value that JSON can carry."""
-    name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
+    """The file that holds what belongs to `facts`, a value that JSON can carry; what it cannot counts as its text."""
+    name = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:24]
     return results() / ".cache" / f"{kind}-{name}.{suffix}"
 
 
@@ -51,6 +51,20 @@ def store(kind: str, facts: Any, tensors: dict[str, Tensor]) -> None:
 
     with suppress(SafetensorError):
         _write(cache_path(kind, facts, "safetensors"), lambda part: save_file(_laid(tensors), part))
+
+
+def stored_table(kind: str, facts: Any) -> dict[str, Any] | None:
+    """The table that was stored for `facts`, or None."""
+    with suppress(OSError, ValueError):
+        table = json.loads(cache_path(kind, facts, "json").read_text(encoding="utf-8"))
+        return table if isinstance(table, dict) else None
+    return None
+
+
+def store_table(kind: str, facts: Any, table: dict[str, Any]) -> None:
+    """Keep `table`, which JSON can carry, for `facts`."""
+    text = json.dumps(table)
+    _write(cache_path(kind, facts, "json"), lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def _laid(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -7,16 +7,12 @@ board would ask for it again for each of its cells.
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
-from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import torch
 
-from bench.core.files import whole
-from bench.core.paths import results
+from bench.core.cache import store_table, stored_table
 from bench.cost.measure import Example, Optimiser, measure
 from bench.method import source_digest
 from bench.network.calls import Context
@@ -63,12 +59,8 @@ def method_costs(
         facts["frozen"] = True
     if base.compute != "fp32" or base.source is not None:
         facts["step"] = "the trainer's"  # once of tensors in the base's precision, and without pooled text
-    name = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:24]
-    file = results() / ".cache" / f"cost-{name}.json"
-    with suppress(OSError, ValueError):
-        kept = json.loads(file.read_text(encoding="utf-8"))
-        if isinstance(kept, dict):
-            return kept
+    if (kept := stored_table("cost", facts)) is not None:
+        return kept
     example = training_batch(base, batch)
     net = base.net
     if method.side != "denoiser":  # costs know no task: any word stands for the concept
@@ -77,8 +69,7 @@ def method_costs(
         net.trigger = base.trigger(WORD)
     make = optimiser[1] if optimiser else None
     costs = measure(method, net, example, base.autocast, CALLS, checkpointing, make, frozen)
-    with suppress(OSError), whole(file) as part:
-        part.write_text(json.dumps(costs), encoding="utf-8")
+    store_table("cost", facts, costs)
     return costs
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from bench.core.cache import cached
 from bench.core.errors import LitmusError
-from bench.evaluation.sampler import Sampling, for_sampling, noise_for, sample_latents
+from bench.evaluation.sampler import for_sampling, noise_for, sample_latents
 from bench.evaluation.score import Drawn, draw, look, truth
 from bench.metrics import Views
 from bench.objectives import Needs
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from bench.bases.base import Base
     from bench.extractors.base import Extractors
     from bench.objectives import Objective
+    from bench.protocol.models import Sample
     from bench.tasks import Task
 
 # Raised whenever what is kept would come out differently from the same inputs.
@@ -51,12 +52,12 @@ class Block:
     drift: Views | None
 
 
-def block(base: Base, task: Task, seed: int, sampling: Sampling, extractors: Extractors) -> Block:
+def block(base: Base, task: Task, seed: int, sampling: Sample, extractors: Extractors) -> Block:
     """The references of a block; `base` is the frozen one. Costs the base's sampling once, then nothing."""
     return _block(_Key(base, task, seed, sampling, extractors))
 
 
-def base_pictures(base: Base, task: Task, seed: int, sampling: Sampling) -> Drawn:
+def base_pictures(base: Base, task: Task, seed: int, sampling: Sample) -> Drawn:
     """The frozen base's own pictures: the row `base`, from the cache where they are there."""
     key = _Key(base, task, seed, sampling)
 
@@ -67,7 +68,7 @@ def base_pictures(base: Base, task: Task, seed: int, sampling: Sampling) -> Draw
     return Drawn(**cached("base", key.facts(), compute))
 
 
-def extras(base: Base, objective: Objective, task: Task, seed: int, sampling: Sampling) -> Extras:
+def extras(base: Base, objective: Objective, task: Task, seed: int, sampling: Sample) -> Extras:
     """What `objective` needs beside the task's pictures, by the frozen `base`; drawn once per block, then kept.
 
     LitmusError where its prompts ask for a class word and the task, a style, has none.
@@ -89,7 +90,7 @@ def memory_prompts(objective: Objective, task: Task) -> list[str]:
     return [texts[i % len(texts)] for i in range(needs.drawn if needs.memory else 0)]
 
 
-def memory_pictures(base: Base, task: Task, seed: int, sampling: Sampling, prompts: list[str]) -> Pictures:
+def memory_pictures(base: Base, task: Task, seed: int, sampling: Sample, prompts: list[str]) -> Pictures:
     """A picture of each of `prompts` by the frozen base, as latents, from noise of their own stream."""
     key = _Key(base, task, seed, sampling)
 
@@ -100,7 +101,7 @@ def memory_pictures(base: Base, task: Task, seed: int, sampling: Sampling, promp
     return Pictures(cached("memory", {**key.facts(), "prompts": prompts}, compute)["latents"], prompts)
 
 
-def class_pictures(base: Base, task: Task, seed: int, sampling: Sampling, n: int = CLASSES) -> Pictures:
+def class_pictures(base: Base, task: Task, seed: int, sampling: Sample, n: int = CLASSES) -> Pictures:
     """`n` pictures of the plain class by the frozen base, as latents, for prior preservation.
 
     The prompts are the training captions without the identifier, as DreamBooth's "a dog" for "a sks dog". Where one of
@@ -120,7 +121,7 @@ def class_pictures(base: Base, task: Task, seed: int, sampling: Sampling, n: int
 class _Key:
     """A block's inputs, equal when the digests are."""
 
-    def __init__(self, base: Base, task: Task, seed: int, sampling: Sampling, extractors: Extractors | None = None):
+    def __init__(self, base: Base, task: Task, seed: int, sampling: Sample, extractors: Extractors | None = None):
         self.base, self.task, self.seed, self.sampling = base, task.at(base.resolution), seed, sampling
         self.extractors = extractors
 
@@ -132,7 +133,7 @@ class _Key:
             "compute": self.base.compute,
             "task": [self.task.name, self.task.digest],
             "seed": self.seed,
-            "sampling": asdict(self.sampling),
+            "sampling": self.sampling.model_dump(),
         }
 
     def __str__(self) -> str:

@@ -6,7 +6,6 @@ Ho & Salimans, "Classifier-Free Diffusion Guidance", arXiv:2207.12598, eq. 6: u 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,23 +18,15 @@ if TYPE_CHECKING:
 
     from bench.bases.base import Base
     from bench.core.rng import Key
+    from bench.protocol.models import Sample
 
 # Pictures at once, 42 with guidance: the fastest per picture for 16 × 16 latents on one core (of 12, 21, 37).
 CHUNK = 21
 LATENTS = 4 * 64 * 64  # at once: four pictures of 512 px, one of 1024, for memory's sake
 
 
-@dataclass(frozen=True)
-class Sampling:
-    """How pictures are drawn: denoising steps, guidance scale (1 = none), pictures per prompt."""
-
-    steps: int = 20
-    guidance: float = 4.0
-    per_prompt: int = 1
-
-
 @torch.no_grad()
-def sample_latents(base: Base, prompts: list[str], noise: Tensor, sampling: Sampling, chunk: int = CHUNK) -> Tensor:
+def sample_latents(base: Base, prompts: list[str], noise: Tensor, sampling: Sample, chunk: int = CHUNK) -> Tensor:
     """Scaled latents (B, C, h, w) from `noise` (B, C, h, w), one prompt each; `chunk` does not change the result."""
     guided = base.guidance == "cfg" and sampling.guidance != 1
     texts: list[str] = list(dict.fromkeys(prompts + [""] * guided))
@@ -83,7 +74,7 @@ def noise_for(base: Base, n: int, *keys: Key) -> Tensor:
     return torch.randn(n, *base.latent_shape, generator=rng("sample", *keys))
 
 
-def sample(base: Base, prompts: list[str], sampling: Sampling, *keys: Key) -> Tensor:
+def sample(base: Base, prompts: list[str], sampling: Sample, *keys: Key) -> Tensor:
     """Pictures (P, n, 3, H, W) in [0, 1] of P `prompts`, n = sampling.per_prompt, with the noise of `keys`."""
     n = sampling.per_prompt
     repeated = [p for p in prompts for _ in range(n)]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bench.evaluation.pictures import picture_scores
-from bench.evaluation.sampler import Sampling, for_sampling, grid, sample
+from bench.evaluation.sampler import for_sampling, grid, sample
 from bench.metrics import Features, Views, measure, of
 from bench.training.loop import Curve, Diverged
 
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from bench.bases.base import Base
     from bench.evaluation.references import Block
     from bench.extractors.base import Extractors
+    from bench.protocol.models import Sample
     from bench.tasks import Task
 
-__all__ = ["Drawn", "Sampling", "Scores", "draw", "evaluate", "grid", "look", "sample", "truth"]
+__all__ = ["Drawn", "Scores", "draw", "evaluate", "grid", "look", "sample", "truth"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Scores:
     notes: tuple[str, ...] = ()
 
 
-def draw(base: Base, task: Task, seed: int, sampling: Sampling) -> Drawn:
+def draw(base: Base, task: Task, seed: int, sampling: Sample) -> Drawn:
     """The pictures of a (tuned) base for all prompts of `task`; the noise is that of every row of the block.
 
     Raises Diverged when a picture is not finite.

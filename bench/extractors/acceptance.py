@@ -7,18 +7,15 @@ different pictures of a subject, then the mean over the 30 subjects.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench.core.cache import store_table, stored_table
 from bench.core.errors import LitmusError
-from bench.core.files import whole
-from bench.core.paths import results
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -104,23 +101,17 @@ def check(extractors: Extractors, groups: Mapping[str, Sequence[Path]]) -> list[
     return found
 
 
-def _file(digest: str) -> Path:
-    return results() / ".cache" / f"acceptance-{digest[:24]}.json"
-
-
 def keep(digest: str, verdicts: Sequence[Verdict], doubts: Sequence[str]) -> None:
     """Remember the verdicts on the extractors with this digest; whoever cannot write is asked again."""
-    text = json.dumps({"verdicts": [asdict(v) for v in verdicts], "doubts": list(doubts)})
-    with suppress(OSError), whole(_file(digest)) as part:
-        part.write_text(text, encoding="utf-8")
+    store_table("acceptance", digest, {"verdicts": [asdict(v) for v in verdicts], "doubts": list(doubts)})
 
 
 def known(digest: str) -> tuple[list[Verdict], list[str]] | None:
     """What `keep` remembered; None where nothing was checked."""
+    table = stored_table("acceptance", digest) or {}
     try:
-        table = json.loads(_file(digest).read_text(encoding="utf-8"))
         return [Verdict(**one) for one in table["verdicts"]], list(table["doubts"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (KeyError, TypeError):
         return None
 
 

@@ -14,9 +14,10 @@ from bench.records.record import finite
 
 if TYPE_CHECKING:
     from bench.bases.base import Base
-    from bench.evaluation.score import Drawn, Sampling
+    from bench.evaluation.score import Drawn
     from bench.extractors.base import Extractors
     from bench.interop.adapters import Tuned
+    from bench.protocol.models import Sample
     from bench.tasks import Task
 
 COLUMNS = 6  # of the sample grid
@@ -44,7 +45,7 @@ def score(
     tuned: Tuned,
     task: Task,
     extractors: Extractors,
-    sampling: Sampling,
+    sampling: Sample,
     seeds: list[int],
     out: Path,
     say: Callable[[str], None] = lambda line: None,
@@ -77,7 +78,7 @@ def score(
 
 
 def _rows(
-    tuned: Tuned, frozen: Base, task: Task, seed: int, sampling: Sampling, extractors: Extractors, drawn: Drawn
+    tuned: Tuned, frozen: Base, task: Task, seed: int, sampling: Sample, extractors: Extractors, drawn: Drawn
 ) -> list[tuple[str, dict[str, float]]]:
     from bench.evaluation.references import base_pictures, block
     from bench.evaluation.score import evaluate, truth
@@ -108,11 +109,7 @@ def _notes(tuned: Tuned, frozen: Base, task: Task) -> list[str]:
     return notes
 
 
-def _described(
-    tuned: Tuned, task: Task, extractors: Extractors, sampling: Sampling, seeds: list[int]
-) -> dict[str, Any]:
-    from dataclasses import asdict
-
+def _described(tuned: Tuned, task: Task, extractors: Extractors, sampling: Sample, seeds: list[int]) -> dict[str, Any]:
     from bench.records.provenance import now, provenance
 
     return {
@@ -124,7 +121,7 @@ def _described(
         "base_digest": tuned.frozen.digest,
         "task": task.name,
         "task_digest": task.digest,
-        "sampling": asdict(sampling),
+        "sampling": sampling.model_dump(),
         "seeds": seeds,
         "extractors": extractors.name,
         "extractors_digest": extractors.digest,

@@ -159,8 +159,9 @@ def measure(
 ) -> dict[str, Any]:
     """All figures of the card. `n` pictures are sampled from the base and as many drawn by the world."""
     from bench.bases import load_base
-    from bench.evaluation.sampler import Sampling, sample
+    from bench.evaluation.sampler import sample
     from bench.extractors import load_extractors
+    from bench.protocol.models import Sample
 
     base, ex = load_base("pocket"), load_extractors("pocket")
     out: dict[str, Any] = {"n": n, "guidance": guidance, "steps": steps, "seed": seed, "digest": base.digest}
@@ -168,7 +169,7 @@ def measure(
     truth = to_tensor(images)
     decoded = through(base, truth)
     say("sampling")
-    made = sample(base, captions, Sampling(steps, guidance, 1), "card", seed).flatten(0, 1)
+    made = sample(base, captions, Sample(steps=steps, guidance=guidance), "card", seed).flatten(0, 1)
     for name, x in (("truth", truth), ("decoded", decoded), ("base", made)):
         for key, (share, count) in accuracy(ex, x, labels).items():
             out[f"{name} {key}"], out[f"{name} {key} n"] = share, count

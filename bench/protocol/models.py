@@ -39,7 +39,7 @@ class Train(_Strict):
 
 
 class Sample(_Strict):
-    """How pictures are drawn for the scores."""
+    """How pictures are drawn: denoising steps, guidance scale (1 for none), pictures per prompt."""
 
     steps: int = Field(default=20, ge=1)
     guidance: float = Field(default=4.0, ge=0)

@@ -92,7 +92,8 @@ def _features(tensors: dict[str, np.ndarray], about: dict[str, Any]) -> Features
             for name, index in tensors.items()
             if name.startswith(start)
         }
-        return Views(*(_unit(tensors[f"{part}.{view}"]) for view in VIEWS), seen)
+        identity, style, image = (_unit(tensors[f"{part}.{view}"]) for view in VIEWS)
+        return Views(identity, style, image, seen)
 
     return Features(
         kind=about["kind"],

@@ -54,10 +54,11 @@ def kept(board: Path) -> Written | None:
     return None
 
 
-def write(board: Path) -> Written:
+def write(board: Path, material: Material | None = None) -> Written:
     """Write table.md, table.csv, table.tex, figures/*.png and .svg, and report.html into the board's folder.
 
-    Each file is written whole or not at all. LitmusError if there is no readable record or a file cannot be written.
+    `material` is what `gather` gave for this board. Each file is written whole or not at all. LitmusError if there is
+    no readable record or a file cannot be written.
     """
     from bench.core import style
     from bench.core.files import write_bytes
@@ -65,7 +66,7 @@ def write(board: Path) -> Written:
     from bench.report.material import drawings, gather, grids
 
     made_of = state(board)
-    m = gather(board)
+    m = material or gather(board)
     figures = drawings(m)
     samples, missing = grids(m)
     files = {
@@ -124,14 +125,17 @@ def latex(m: Material) -> str:
     return "\n".join([*parts, *(sheet.latex(s) for s in m.sheets)])
 
 
-def terminal(board: Path, console: Console) -> list[str]:
-    """Print a board's leaderboards as wide as the console; returns the lines about records that could not be read."""
+def terminal(board: Path, console: Console, material: Material | None = None) -> list[str]:
+    """Print a board's leaderboards as wide as the console; returns the lines about records that could not be read.
+
+    `material` is what `gather` gave for this board.
+    """
     from rich.text import Text
 
     from bench.report import sheet, table
     from bench.report.material import gather
 
-    m = gather(board)
+    m = material or gather(board)
     for part in m.boards:
         shown = table.main_sheet(part)
         console.print(sheet.terminal(shown, console.width))

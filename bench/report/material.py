@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from bench.core.errors import LitmusError
 from bench.core.style import Look, looks
 from bench.protocol.models import UNTRAINED
-from bench.records.record import Record, read_board
+from bench.records.record import Record, Stored, read_stored
 from bench.report import table
 from bench.report.sheet import Sheet
 from bench.study import Frame
@@ -85,9 +85,10 @@ class Material:
         return out
 
 
-def gather(folder: Path) -> Material:
-    """Read a board's folder. LitmusError if there is no record that can be read."""
-    records, problems = read_board(folder)
+def gather(folder: Path, stored: Stored | None = None) -> Material:
+    """Read a board's folder, or take what was read of it. LitmusError if there is no record that can be read."""
+    stored = stored or read_stored(folder)
+    records, problems = list(stored.records.values()), stored.faults
     if not records:
         more = f" ({len(problems)} files that are no records; the first: {problems[0]})" if problems else ""
         raise LitmusError(f"no records in {folder / 'runs'}: run litmus bench first{more}")

@@ -6,7 +6,7 @@ import contextlib
 import math
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench.core.errors import LitmusError
@@ -15,8 +15,8 @@ from bench.core.settings import ALONE, Settings
 from bench.core.text import span
 from bench.protocol.models import PSEUDO, Protocol
 from bench.records.provenance import cores
-from bench.records.record import Record, Run
-from bench.runner.launch import COMMAND, Launcher, Stopped, lock, missing, stored
+from bench.records.record import Record, Run, Stored, read_stored
+from bench.runner.launch import COMMAND, Launcher, Stopped, lock, missing
 from bench.runner.plan import Catalogue, expand
 from bench.runner.progress import progress
 from bench.runner.queue import Pace, Queue
@@ -36,6 +36,7 @@ class Board:
     have: dict[str, Record]
     notes: tuple[str, ...] = ()
     settings: Settings = ALONE
+    stored: Stored = field(default_factory=Stored)  # all that the folder held, whatever it belongs to
 
     @property
     def workers(self) -> int:
@@ -61,16 +62,21 @@ def plan(
     retry_failed: bool = False,
     catalogue: Catalogue | None = None,
     device: str = "",
+    stored: Stored | None = None,
 ) -> Board:
-    """Look up what `protocol` names and compare it with the records in `folder` (default: results/<name>)."""
+    """Look up what `protocol` names and compare it with the records in `folder` (default: results/<name>).
+
+    `catalogue`, and `stored` of this folder, for a caller that has looked already.
+    """
     folder = folder or results() / protocol.name
     catalogue = catalogue or ask(protocol, device)
+    stored = stored or read_stored(folder)
     scores: dict[str, dict[float, float]] = {}
     while True:
         runs = expand(protocol, catalogue, scores)
-        todo, have = missing(runs, folder, retry_failed)
+        todo, have = missing(runs, stored.records, retry_failed)
         if scores == (scores := _searched(protocol, catalogue, runs, have)):  # nothing more to learn from the records
-            return Board(protocol, folder, runs, todo, have, catalogue.notes, Settings(device))
+            return Board(protocol, folder, runs, todo, have, catalogue.notes, Settings(device), stored)
 
 
 def _searched(
@@ -123,11 +129,11 @@ def run(board: Board, say: Say, command: tuple[str, ...] = COMMAND, queue: Queue
         for part in (board.folder / "runs").glob(".*.part"):  # halves of files from a runner that was killed
             with contextlib.suppress(OSError):
                 part.unlink()
-        for fault in stored(board.folder)[1]:
+        for fault in board.stored.faults:
             say(fault)
         if board.todo:
             _launch(board, command, queue)
-    records = stored(board.folder)[0]
+    records = read_stored(board.folder).records if board.todo else board.have
     return {key: records[key] for key in board.plan if key in records}
 
 

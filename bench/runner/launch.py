@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from bench.core.errors import LitmusError
 from bench.core.files import DiskError, disk_line
 from bench.core.settings import ALONE, Settings
 from bench.records.provenance import cores, now, provenance
-from bench.records.record import Record, Run, files, read, write
+from bench.records.record import Record, Run, read, write
 from bench.runner.progress import Progress
 from bench.runner.queue import Pace, Queue
 
@@ -62,24 +62,15 @@ def lock(board: Path) -> Iterator[None]:
         yield
 
 
-def stored(board: Path) -> tuple[dict[str, Record], list[str]]:
-    """The readable records of a board by key, and one line for each file that is not a record."""
-    found: dict[str, Record] = {}
-    faults = []
-    for path in files(board):
-        try:
-            found[path.stem] = read(path)
-        except LitmusError as error:
-            faults.append(str(error))
-    return found, faults
+def missing(
+    plan: Mapping[str, Run], records: Mapping[str, Record], retry_failed: bool = False
+) -> tuple[dict[str, Run], dict[str, Record]]:
+    """The runs of `plan` without one of `records` (with `retry_failed` also those that failed), and the records it has.
 
-
-def missing(plan: dict[str, Run], board: Path, retry_failed: bool = False) -> tuple[dict[str, Run], dict[str, Record]]:
-    """The runs of `plan` without a record (with `retry_failed` also those that failed), and the records it has.
-
-    A file that cannot be read counts as missing, so that running again mends it.
+    `records` are those of a board by key (bench.records.record.read_stored); a file that cannot be read is not among
+    them, so that running again mends it.
     """
-    have = {key: record for key, record in stored(board)[0].items() if key in plan}
+    have = {key: record for key, record in records.items() if key in plan}
     if retry_failed:
         have = {key: record for key, record in have.items() if record.status not in RETRIED}
     return {key: run for key, run in plan.items() if key not in have}, have

@@ -25,7 +25,6 @@ from bench.core.rng import seed_of
 from bench.core.settings import ALONE, Settings
 from bench.cost.shared import method_costs
 from bench.evaluation.references import base_pictures, block, memory_prompts
-from bench.evaluation.sampler import Sampling
 from bench.evaluation.score import Drawn, draw, evaluate, grid, truth
 from bench.extractors import acceptance, load_extractors
 from bench.interop import saved
@@ -40,6 +39,7 @@ from bench.training.loop import OPTIMISERS, Diverged
 
 if TYPE_CHECKING:
     from bench.bases.base import Base
+    from bench.protocol.models import Sample
     from bench.runner.worker import Report
     from bench.tasks import Task
     from bench.training import loop as trainer
@@ -117,17 +117,16 @@ def _do(run: Run, record: Record, folder: Path, report: Report, settings: Settin
     ):
         if planned != found:
             raise LitmusError(f"the {name} changed after the plan was made: start the command again")
-    sampling = Sampling(run.sample.steps, run.sample.guidance, run.sample.per_prompt)
     if base.texts is not None:
         report("prompts", 0, 0, None)
         base.texts.prepare([*task.texts(), ""])
     report("floor", 0, 0, None)
-    floor = block(base, task, run.seed, sampling, extractors)
+    floor = block(base, task, run.seed, run.sample, extractors)
     cost, curve, trained = record.cost, None, None
     if run.method in PSEUDO:
         drawn = truth(base, task, raw=run.method == "truth_raw")
     else:
-        drawn, curve, trained = _tuned(base, task, run, sampling, record, report, settings.save)
+        drawn, curve, trained = _tuned(base, task, run, run.sample, record, report, settings.save)
         record.curve = _curve(curve)
     report("scoring", 0, 0, None)
     clock = time.perf_counter()
@@ -145,7 +144,7 @@ def _do(run: Run, record: Record, folder: Path, report: Report, settings: Settin
 
 
 def _tuned(
-    base: Base, task: Task, run: Run, sampling: Sampling, record: Record, report: Report, save: bool
+    base: Base, task: Task, run: Run, sampling: Sample, record: Record, report: Report, save: bool
 ) -> tuple[Drawn, trainer.Curve, dict[str, torch.Tensor] | None]:
     """Attach, train, draw, and measure what that took."""
     cost, train = record.cost, run.train

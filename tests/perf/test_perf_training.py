@@ -77,24 +77,25 @@ def test_fit(benchmark, base, toy_task, name):
 
 @pytest.mark.benchmark(group="pictures, 8 of 20 guided steps")
 def test_sampling(benchmark, base):
-    from bench.evaluation.sampler import Sampling, sample
+    from bench.evaluation.sampler import sample
+    from bench.protocol.models import Sample
 
     prompts = ["a robot on the beach", "a red car in the forest"] * 4
-    benchmark.pedantic(sample, (base, prompts, Sampling(), "perf", 0), warmup_rounds=1, rounds=5)
+    benchmark.pedantic(sample, (base, prompts, Sample(), "perf", 0), warmup_rounds=1, rounds=5)
 
 
 @pytest.mark.benchmark(group="scores of one cell")
 def test_scoring(benchmark, base, toy_task):
     from bench.evaluation.references import block
-    from bench.evaluation.sampler import Sampling
     from bench.evaluation.score import draw, evaluate
     from bench.extractors import load_extractors
+    from bench.protocol.models import Sample
 
     try:
         extractors = load_extractors("pocket")
     except LitmusError:
         extractors = load_extractors("toy")
-    task, sampling = toy_task.at(base.resolution), Sampling(steps=2)
+    task, sampling = toy_task.at(base.resolution), Sample(steps=2)
     floor = block(base, task, 0, sampling, extractors)
     drawn = draw(base, task, 0, sampling)
     benchmark.pedantic(evaluate, (drawn, floor, extractors), warmup_rounds=1, rounds=10)

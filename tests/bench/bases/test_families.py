@@ -15,9 +15,10 @@ from bench.bases import load_base
 from bench.bases.hub import pipeline
 from bench.bases.tiny import TINY
 from bench.core.errors import LitmusError
-from bench.evaluation.sampler import Sampling, noise_for, sample_latents
+from bench.evaluation.sampler import noise_for, sample_latents
 from bench.network.calls import Context
 from bench.network.family import FAMILIES, family_of
+from bench.protocol.models import Sample
 
 PROMPTS = ["a dog", "a red car on the beach"]
 QUIET = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # numpy's, of diffusers
@@ -70,10 +71,10 @@ def test_it_draws_what_its_own_pipeline_draws(base_of, name):
     noise = noise_for(base, 2, "test")
     options: dict[str, Any] = {"guidance_scale": 4.0, "height": 64, "width": 64, "num_inference_steps": 4} | more
     theirs = pipe(prompt=PROMPTS, latents=packed(name, noise.clone()), output_type="pt", **options).images
-    latents = sample_latents(base, PROMPTS, noise, Sampling(steps=4))
+    latents = sample_latents(base, PROMPTS, noise, Sample(steps=4))
     torch.testing.assert_close(base.decode(latents), theirs.float(), atol=2e-3, rtol=1e-3)
     assert latents.std() > 0.1
-    other = sample_latents(base, PROMPTS, noise, Sampling(steps=4, guidance=1.5))
+    other = sample_latents(base, PROMPTS, noise, Sample(steps=4, guidance=1.5))
     assert other.allclose(latents) == (base.guidance == "none")
     assert base.guidance == ("cfg" if name in FREE else "embedded" if name in ("flux1", "flux2-dev") else "none")
 
@@ -235,7 +236,7 @@ def test_half_precision_holds_frozen_weights_in_half(tiny_base, litmus_home, nam
     assert base.compute == "bf16"
     assert {p.dtype for p in base.net.parameters()} == {torch.bfloat16}
     assert {p.dtype for p in base.vae.parameters()} == {torch.float32}
-    assert sample_latents(base, ["a dog"], noise_for(base, 1, "x"), Sampling(1)).isfinite().all()
+    assert sample_latents(base, ["a dog"], noise_for(base, 1, "x"), Sample(steps=1)).isfinite().all()
 
 
 @QUIET
@@ -249,5 +250,5 @@ def test_pictures_need_not_be_square(tiny_base, litmus_home):
     pipe.set_progress_bar_config(disable=True)
     theirs = pipe("a dog", height=64, width=96, latents=noise.clone(), num_inference_steps=2, output_type="pt",
                   guidance_scale=4.0).images  # fmt: skip
-    ours = base.decode(sample_latents(base, ["a dog"], noise, Sampling(steps=2)))
+    ours = base.decode(sample_latents(base, ["a dog"], noise, Sample(steps=2)))
     torch.testing.assert_close(ours, theirs, atol=2e-3, rtol=1e-3)

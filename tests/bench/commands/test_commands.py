@@ -339,3 +339,14 @@ def test_rescore_says_what_it_did_and_what_it_cannot(litmus, toy_protocol, litmu
     assert "0 done, 10 to run" in litmus("plan", protocol).err
     assert "'toy'" in litmus("rescore", "tyo").error
     assert "'kid'" in litmus("rescore", "toy", "--metric", "kdi").error
+
+
+def test_a_board_that_is_done_is_read_once(litmus, toy_protocol, acted, monkeypatch):
+    from bench.records import record
+
+    protocol = toy_protocol()
+    assert litmus("bench", protocol, "-j", "1").code == 0
+    read, seen = record.read, []
+    monkeypatch.setattr(record, "read", lambda path: seen.append(path) or read(path))
+    assert litmus("bench", protocol).code == 0
+    assert len(seen) == 10 == len(set(seen))

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from bench.evaluation.sampler import Sampling, for_sampling, grid, noise_for, sample, sample_latents
+from bench.evaluation.sampler import for_sampling, grid, noise_for, sample, sample_latents
 from bench.network.schedule import from_scheduler
+from bench.protocol.models import Sample
 
 PROMPTS = ["a dog", "a red car", "a dog on the beach"]
 
@@ -24,7 +25,7 @@ def test_guidance_is_its_formula(toy_base):
         return u + 4.0 * (c - u)
 
     expected = toy_base.schedule.walk(x, 5, predict)
-    found = sample_latents(toy_base, ["a dog"], x, Sampling(steps=5))
+    found = sample_latents(toy_base, ["a dog"], x, Sample(steps=5))
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
@@ -32,7 +33,7 @@ def test_guidance_one_is_the_prompt_alone(toy_base):
     x = noise_for(toy_base, 1, "test")
     context = toy_base.encode_text(["a dog"])
     expected = toy_base.schedule.walk(x, 5, lambda x, t: toy_base.net(x, t, context))
-    found = sample_latents(toy_base, ["a dog"], x, Sampling(steps=5, guidance=1.0))
+    found = sample_latents(toy_base, ["a dog"], x, Sample(steps=5, guidance=1.0))
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
 
 
@@ -61,19 +62,19 @@ def test_it_is_the_stable_diffusion_pipeline_of_diffusers(toy_base):
         ["a dog", "a red car"], num_inference_steps=6, guidance_scale=4.0, latents=noise.clone(), output_type="pt",
         height=32, width=32,
     ).images  # fmt: skip
-    ours = base.decode(sample_latents(base, ["a dog", "a red car"], noise, Sampling(steps=6)))
+    ours = base.decode(sample_latents(base, ["a dog", "a red car"], noise, Sample(steps=6)))
     torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-3)
 
 
 def test_chunks_do_not_matter(toy_base):
     x = noise_for(toy_base, 3, "test")
-    whole = sample_latents(toy_base, PROMPTS, x, Sampling(steps=3))
-    parts = sample_latents(toy_base, PROMPTS, x, Sampling(steps=3), chunk=2)
+    whole = sample_latents(toy_base, PROMPTS, x, Sample(steps=3))
+    parts = sample_latents(toy_base, PROMPTS, x, Sample(steps=3), chunk=2)
     torch.testing.assert_close(parts, whole, atol=1e-4, rtol=1e-4)
 
 
 def test_pictures_by_prompt_and_repeatable(toy_base):
-    sampling = Sampling(steps=2, per_prompt=2)
+    sampling = Sample(steps=2, per_prompt=2)
     images = sample(toy_base, PROMPTS, sampling, "toy", 0)
     assert images.shape == (3, 2, 3, 32, 32)
     assert images.min() >= 0
@@ -87,7 +88,7 @@ def test_pictures_by_prompt_and_repeatable(toy_base):
 def test_sampling_leaves_no_graph(toy_base):
     tuned = toy_base.fork()
     tuned.net.requires_grad_(True)
-    assert not sample(tuned, ["a dog"], Sampling(steps=1), "toy").requires_grad
+    assert not sample(tuned, ["a dog"], Sample(steps=1), "toy").requires_grad
 
 
 @pytest.mark.parametrize(
@@ -109,5 +110,5 @@ def test_the_layout_for_sampling_changes_no_picture_and_not_the_base(toy_base):
     laid = for_sampling(toy_base)
     assert toy_base.net.denoiser.get_parameter("conv_in.weight").is_contiguous()
     assert not laid.net.denoiser.get_parameter("conv_in.weight").is_contiguous()
-    mine, plain = (sample_latents(b, ["a robot", "a dog"], noise, Sampling(3)) for b in (laid, toy_base))
+    mine, plain = (sample_latents(b, ["a robot", "a dog"], noise, Sample(steps=3)) for b in (laid, toy_base))
     assert torch.allclose(mine, plain, atol=1e-4)

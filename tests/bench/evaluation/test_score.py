@@ -11,11 +11,11 @@ import torch
 from bench.core.paths import results
 from bench.evaluation import references as block_module
 from bench.evaluation.references import base_pictures, block, class_pictures
-from bench.evaluation.sampler import Sampling
 from bench.evaluation.score import Drawn, draw, evaluate, look, truth
+from bench.protocol.models import Sample
 from bench.training.loop import Curve, Diverged
 
-FAST = Sampling(steps=2)
+FAST = Sample(steps=2)
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +25,7 @@ def fresh():
 
 
 def test_a_row_has_pictures_for_all_prompts(toy_base, toy_task):
-    drawn = draw(toy_base, toy_task, 0, Sampling(steps=2, per_prompt=2))
+    drawn = draw(toy_base, toy_task, 0, Sample(steps=2, per_prompt=2))
     assert drawn.cell.shape == (3, 2, 3, 32, 32)
     assert drawn.prior is not None
     assert drawn.drift is not None
@@ -150,7 +150,7 @@ def test_a_block_is_sampled_once(toy_base, toy_task, toy_extractors, counted):
 def test_what_decides_the_pictures_decides_the_key(toy_base, toy_task, counted, picture):
     base_pictures(toy_base, toy_task, 0, FAST)
     base_pictures(toy_base, toy_task, 1, FAST)
-    base_pictures(toy_base, toy_task, 0, Sampling(steps=3))
+    base_pictures(toy_base, toy_task, 0, Sample(steps=3))
     base_pictures(replace(toy_base, digest="other"), toy_task, 0, FAST)
     picture(toy_task.train[0].file, seed=77)
     base_pictures(toy_base, replace(toy_task), 0, FAST)  # a replaced task reads its digest anew

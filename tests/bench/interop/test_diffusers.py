@@ -36,9 +36,11 @@ def pipeline():
 
 
 def drawn(base, steps: int = 4) -> torch.Tensor:
-    from bench.evaluation.sampler import Sampling, noise_for, sample_latents
+    from bench.evaluation.sampler import noise_for, sample_latents
+    from bench.protocol.models import Sample
 
-    return base.decode(sample_latents(base, PROMPTS, noise_for(base, len(PROMPTS), "interop"), Sampling(steps, 3.0)))
+    noise = noise_for(base, len(PROMPTS), "interop")
+    return base.decode(sample_latents(base, PROMPTS, noise, Sample(steps=steps, guidance=3.0)))
 
 
 def drawn_by(pipe, base, steps: int = 4) -> torch.Tensor:

@@ -31,7 +31,8 @@ def test_diffusers_opens_the_folder_and_its_pictures_are_ours(capsys):
     from diffusers import StableDiffusionPipeline
 
     from bench.bases import load_base
-    from bench.evaluation.sampler import Sampling, sample_latents
+    from bench.evaluation.sampler import sample_latents
+    from bench.protocol.models import Sample
 
     pipe: Any = StableDiffusionPipeline.from_pretrained(FOLDER)  # as anybody would: no dtype given
     pipe.set_progress_bar_config(disable=True)
@@ -39,7 +40,7 @@ def test_diffusers_opens_the_folder_and_its_pictures_are_ours(capsys):
     noise = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(0))
     prompts = ["a red car on the beach", "a mug in a room in sketch style"]
     theirs = pipe(prompts, num_inference_steps=8, guidance_scale=4.0, latents=noise, output_type="np").images
-    ours = base.decode(sample_latents(base, prompts, noise, Sampling(8, 4.0, 1)))
+    ours = base.decode(sample_latents(base, prompts, noise, Sample(steps=8)))
     assert theirs.shape == (2, 64, 64, 3)
     assert np.abs(theirs - ours.permute(0, 2, 3, 1).numpy()).max() < 0.02
 

@@ -16,8 +16,8 @@ import pytest
 from bench.core.errors import LitmusError
 from bench.core.files import DiskError
 from bench.core.text import span
-from bench.records.record import Record
-from bench.runner.launch import Launcher, lock, missing, stored
+from bench.records.record import Record, read_stored
+from bench.runner.launch import Launcher, lock, missing
 from bench.runner.plan import key
 from bench.runner.progress import Lines, Live, Progress, cell
 from bench.runner.queue import Pace, Queue
@@ -30,15 +30,15 @@ def launch(actor, tmp_path):
     def go(runs, timeout=60.0, workers=2, command=actor, retry_failed=False) -> dict[str, Record]:
         board = tmp_path / "board"
         plan = {key(run): run for run in runs}
-        todo, have = missing(plan, board, retry_failed)
+        todo, have = missing(plan, read_stored(board).records, retry_failed)
         launcher = Launcher(
             todo, board, Progress(len(plan), len(have)), timeout=timeout, workers=workers, command=command
         )
         launcher.run()
         assert not launcher.workers
-        records, faults = stored(board)
-        assert not faults
-        return {f"{r.run.hyper['act']}/{r.run.seed}": r for r in records.values()}
+        found = read_stored(board)
+        assert not found.faults
+        return {f"{r.run.hyper['act']}/{r.run.seed}": r for r in found.records.values()}
 
     return go
 
@@ -110,7 +110,7 @@ def test_diverged_is_a_result_and_is_not_retried(make_run, tmp_path):
     run = make_run()
     for status, todo in (("diverged", 0), ("crashed", 1), ("oom", 1), ("timeout", 1), ("error", 1), ("ok", 0)):
         write(Record.model_validate({"key": key(run), "run": run, "status": status}), tmp_path / "runs")
-        assert len(missing({key(run): run}, tmp_path, retry_failed=True)[0]) == todo
+        assert len(missing({key(run): run}, read_stored(tmp_path).records, retry_failed=True)[0]) == todo
 
 
 def test_a_spoilt_record_is_done_again(launch, make_run, tmp_path):
@@ -131,9 +131,9 @@ def test_a_full_disk_stops_everything_with_one_line(launch, make_run, small_disk
     runs = [make_run("", seed) for seed in range(3)] + [make_run("write:1000000", 5)]
     with pytest.raises(DiskError, match="no space left on the device of"):
         launch(runs, workers=1)
-    records, faults = stored(tmp_path / "board")
-    assert not faults
-    assert all(r.ok for r in records.values())
+    found = read_stored(tmp_path / "board")
+    assert not found.faults
+    assert all(r.ok for r in found.records.values())
     assert not list(small_disk.glob("runs/.*"))
 
 
@@ -151,13 +151,13 @@ import json, sys
 from pathlib import Path
 from bench.core.errors import LitmusError
 from bench.protocol.models import make_protocol
-from bench.records.record import Run
+from bench.records.record import Run, read_stored
 from bench.runner import board
 from bench.runner.plan import key
 runs = [Run.model_validate(r) for r in json.loads(sys.argv[1])]
 plan = {key(r): r for r in runs}
 folder = Path(sys.argv[2])
-todo, have = board.missing(plan, folder)
+todo, have = board.missing(plan, read_stored(folder).records)
 it = board.Board(make_protocol({"name": "x", "tasks": ["t"], "limits": {"workers": 2}}), folder, plan, todo, have)
 try:
     board.run(it, print, tuple(sys.argv[3:]))

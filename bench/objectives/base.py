@@ -67,9 +67,7 @@ class Objective(Part):
         are the `schedule`'s; `frozen` is the untouched base, to be called under torch.no_grad(), None where it is not
         asked for. `batch.weight`, where there is one, multiplies each sample's loss. Draws nothing from global streams.
         """
-        raise NotImplementedError(
-            f"{type(self).__name__} must say what is minimised: write loss(self, net, ...)"
-        )
+        raise NotImplementedError(f"{type(self).__name__} must say what is minimised: write loss(self, net, ...)")
 
     def __call__(self, net: Network, batch: Batch, schedule: Schedule, frozen: Network | None = None) -> Tensor:
         """`loss`, after a look whether all that `needs` declares is there: LitmusError where it is not."""
@@ -85,9 +83,7 @@ class Objective(Part):
             (needs.frozen, frozen, "the frozen base"),
         ):
             if asked and given is None:
-                raise LitmusError(
-                    f"the objective {self.spec} needs {what} (bench.evaluation.references.extras)"
-                )
+                raise LitmusError(f"the objective {self.spec} needs {what} (bench.evaluation.references.extras)")
 
 
 OBJECTIVES: Registry[Objective] = Registry("objective", "bench.objectives", ("name", "paper"), "litmus objectives")

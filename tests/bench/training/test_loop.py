@@ -272,8 +272,8 @@ def test_an_objective_gets_what_it_declares(forked, toy_base, toy_task, part):
     eps = [one.eps.flatten() for one in (first, first.classes, first.memory)]
     assert not any(a[: len(b)].equal(b[: len(a)]) for a, b in ((eps[0], eps[1]), (eps[0], eps[2]), (eps[1], eps[2])))
     for missing in ("classes", "memory", "frozen"):
+        less = replace(extras, **{missing: None})
         with pytest.raises(LitmusError, match="the objective everything needs "):
-            less = replace(extras, **{missing: None})
             fit(tuned, Biases(part), toy_task, train, lr=1e-2, objective=Everything(), extras=less)
 
 

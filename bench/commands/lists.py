@@ -1,4 +1,4 @@
-"""`litmus methods`, `params`, `tasks`, `metrics`, `protocols`, `check-method`: what there is, and whether it holds."""
+"""`litmus methods`, `params`, `metrics`, `protocols`, `check-method`: what there is, and whether it holds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ def add_to(app: typer.Typer) -> None:
     for name, command in (
         ("methods", methods),
         ("params", params),
-        ("tasks", tasks),
         ("metrics", metrics),
         ("protocols", protocols),
         ("check-method", check_method),
@@ -99,16 +98,6 @@ def params(
         print(counts.written(found, form))
     for line in refusals(found):
         say(line)
-
-
-def tasks(
-    split: Annotated[str | None, typer.Option(help="tuning, test or user")] = None,
-) -> None:
-    """List the tasks that are there. A folder of pictures is a task too: folder:PATH (see `litmus run --help`)."""
-    from bench.tasks import list_tasks
-
-    for name in list_tasks(split):
-        print(name)
 
 
 def metrics(name: Annotated[str | None, typer.Argument(help="one metric, with its whole card")] = None) -> None:

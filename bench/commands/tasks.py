@@ -1,0 +1,63 @@
+"""`litmus tasks`, `check-task`: what there is to learn, and whether a task of one's own holds."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from bench.commands.shared import print_results, print_table
+
+
+def add_to(app: typer.Typer) -> None:
+    """Put these commands into `app`."""
+    app.command("tasks")(tasks)
+    app.command("check-task")(check_task)
+
+
+def task_names() -> list[str]:
+    """For the shell's completion."""
+    from bench.tasks import list_tasks
+
+    return list_tasks()
+
+
+NAME = Annotated[str | None, typer.Argument(autocompletion=task_names, help="one task, with its whole card")]
+
+
+def tasks(
+    name: NAME = None,
+    split: Annotated[str | None, typer.Option(help="tuning, test or user")] = None,
+    names: Annotated[bool, typer.Option("--names", help="only the names, one a line")] = False,
+) -> None:
+    """List the tasks that are there and the ways to name others, or show one task's card.
+
+    Examples: `litmus tasks` · `litmus tasks --split tuning` · `litmus tasks pocket/subject-mug` ·
+    `litmus tasks "folder:photos/rex?class_word=dog"`
+    """
+    from bench.listings import tasks as listing
+    from bench.tasks import list_tasks
+
+    if name is not None:
+        for key, value in listing.card(name):
+            print(f"{key:12}{value}")
+        return
+    if names:
+        for one in list_tasks(split):
+            print(one)
+        return
+    print_table(*listing.table(split))
+    print()
+    print_table(*listing.sources())
+
+
+def check_task(
+    name: Annotated[str, typer.Argument(autocompletion=task_names, help="a task's name, or folder:PATH")],
+) -> None:
+    """Examine a task: pictures open, captions name the concept, prompts can be judged, nothing leaks.
+
+    Examples: `litmus check-task pocket/subject-mug` · `litmus check-task "folder:photos/rex?class_word=dog"`
+    """
+    from bench.checks.tasks import examine
+
+    print_results(examine(name), "task")

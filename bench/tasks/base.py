@@ -24,9 +24,7 @@ class TaskSource(Part):
     Only `load` must be written; `names` too where the source knows what it has.
     """
 
-    prefix: ClassVar[
-        str
-    ]  # how its tasks' names begin: "folder:", "dreambooth/"; ":" for an open set, "/" for a known one
+    prefix: ClassVar[str]  # how its tasks' names begin: "folder:" (an open set), "dreambooth/" (a known one)
     form: ClassVar[str]  # how one is written, for people: "folder:PATH?class_word=dog"
     about: ClassVar[str]  # the source's card, one line: what its tasks are and where they lie
     options: ClassVar[tuple[str, ...]] = ()  # keys that may follow the "?"
@@ -74,9 +72,9 @@ class TaskSource(Part):
         return rest, found
 
 
-SOURCES: Registry[TaskSource] = Registry(
-    "task source", "bench.tasks", ("name", "prefix", "form", "about"), "litmus tasks"
-)
+FACTS = ("name", "prefix", "form", "about")
+
+SOURCES: Registry[TaskSource] = Registry("task source", "bench.tasks", FACTS, "litmus tasks")
 SOURCES.group = "litmus.tasks"
 register = SOURCES.register  # the class decorator
 

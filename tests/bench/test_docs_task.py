@@ -1,4 +1,4 @@
-"""What docs/adding-a-task.md shows is run here: the task folder, the source, on a board, in its records and its table."""
+"""What docs/adding-a-task.md shows is run here: the task folder; the source, on a board, in its records and table."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def frozen(base: Base, questions: Questions) -> dict[str, float]:
 def repeated(base: Base, task: tasks.Task, record: Record) -> Trained:
     """The training of `record`'s run again, whatever it was asked to be: the way of the run itself."""
     torch.manual_seed(seed_of("global", record.key))
-    return train_run(base, task, record.run, _sampling(record.run.sample))
+    return train_run(base, task, record.run, record.run.sample)
 
 
 def tuned(base: Base, task: tasks.Task, record: Record, questions: Questions) -> float | None:

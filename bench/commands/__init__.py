@@ -17,7 +17,7 @@ PANELS = {
     "Look": ("methods", "objectives", "tasks", "metrics", "protocols", "extractors"),
     "Real bases and costs": ("fetch", "params", "budgets", "fit", "cost"),
     "Adapters": ("adapter", "export", "merge", "score"),
-    "Extend": ("check-method", "check-metric", "check-objective"),
+    "Extend": ("check-method", "check-metric", "check-objective", "check-task"),
     "The world": ("world", "pocket"),
 }
 

@@ -27,7 +27,6 @@ KEY = "litmus"
 FORMAT = 1  # of the table; a newer one is refused
 PROMPTS = 8  # of a task's prompts, as examples
 # What a task's pictures may be used for, where their collection says it; a task of one's own says nothing.
-DATA_LICENCES = {"pocket": "Apache-2.0", "dreambooth": "CC-BY-4.0"}
 UNKNOWN = "not stated"
 
 
@@ -65,6 +64,7 @@ class Facts(BaseModel):
 def of_run(record: Record, base: Base, task: Task) -> Facts:
     """The facts of a run's adapter."""
     from bench.method import METHODS
+    from bench.tasks import licence
 
     run, versions = record.run, provenance(now()).versions
     return Facts(
@@ -89,7 +89,7 @@ def of_run(record: Record, base: Base, task: Task) -> Facts:
         trigger=task.identifier,
         prompts=tuple(p.text for p in task.prompts[:PROMPTS]),
         scores=finite(record.scores),
-        data_licence=task.licence or DATA_LICENCES.get(run.task.partition("/")[0], UNKNOWN),
+        data_licence=licence(run.task, task) or UNKNOWN,
         versions=versions,
     )
 

@@ -13,6 +13,7 @@ from bench.core.errors import LitmusError
 from bench.metrics import listed
 from bench.protocol.models import Protocol, make_protocol
 from bench.records.record import Record
+from bench.tasks.base import source_of, unknown
 
 TIMEOUT = 6 * 3600.0  # seconds a run on a base of diffusers may take: the default of boards is meant for small ones
 
@@ -23,20 +24,27 @@ def _plain(name: str) -> str:
 
 
 def task_name(task: str, identifier: str | None, class_word: str | None, kind: str | None) -> str:
-    """A task as the registry names it: a path made absolute, with the words that describe its pictures."""
+    """A task as the registry names it: a path made absolute, with the words that describe its pictures.
+
+    LitmusError for a folder without `folder:`, and for a word that the task's source does not take.
+    """
     words = {"identifier": identifier, "class_word": class_word, "kind": kind}
     given = {key: value for key, value in words.items() if value is not None}
     place, _, query = task.partition("?")
-    scheme, colon, path = place.partition(":")
-    if not colon or (given and scheme == "concepts"):
-        if given:
-            option = "--" + next(iter(given)).replace("_", "-")
+    source = source_of(task)
+    if source is None and Path(place).expanduser().is_dir():
+        raise unknown(task, [])
+    for key in given:
+        if source is None or key not in source.options:
+            option = "--" + key.replace("_", "-")
             raise LitmusError(f"{option} describes a folder of pictures: write --task folder:PATH, not --task {task}")
+    if source is None:
         return task
-    if scheme in ("folder", "concepts"):
+    path = place.removeprefix(source.prefix)
+    if source.path:
         path = str(Path(path).expanduser().resolve())
     query = "&".join(filter(None, [query, urlencode(given, quote_via=quote)]))
-    return f"{scheme}:{path}" + (f"?{query}" if query else "")
+    return f"{source.prefix}{path}" + (f"?{query}" if query else "")
 
 
 def protocol(

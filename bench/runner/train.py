@@ -17,7 +17,7 @@ from bench.training.loop import Curve, fit
 
 if TYPE_CHECKING:
     from bench.bases.base import Base
-    from bench.evaluation.sampler import Sampling
+    from bench.protocol.models import Sample
     from bench.records.record import Cost, Run
     from bench.tasks import Task
 
@@ -37,7 +37,7 @@ def train_run(
     base: Base,
     task: Task,
     run: Run,
-    sampling: Sampling,
+    sampling: Sample,
     cost: Cost | None = None,
     report: Callable[..., Any] = lambda *told: None,
 ) -> Trained:

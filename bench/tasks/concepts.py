@@ -10,18 +10,39 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bench.core.errors import LitmusError, nearest
 from bench.core.paths import datasets
 from bench.tasks import folder
+from bench.tasks.base import TaskSource, register
 from bench.tasks.task import Task
 
 IDENTIFIER = "sks"
 MODIFIER = re.compile(r"<new\d*>\s*")  # what stands for the identifier in instance_prompt
 NEEDED = ("instance_prompt", "class_prompt", "instance_data_dir")
+
+
+@register
+@dataclass(frozen=True)
+class Concepts(TaskSource):
+    """Concepts of any dataset.json in CustomConcept101's form."""
+
+    name = "concepts"
+    prefix = "concepts:"
+    form = "concepts:FILE?name=plushie_cow"
+    about = "a concept of any dataset.json in the form of CustomConcept101"
+    options = ("name", "identifier")
+    path = True
+    whose = "concept"
+
+    def load(self, name: str) -> Task:
+        path, options = self.parse(name)
+        if "name" not in options:
+            raise LitmusError(f"{name} names no concept: concepts:{path}?name=NAME")
+        return load(Path(path).expanduser(), **options)
 
 
 def home() -> Path:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,12 +19,37 @@ from bench.core.errors import LitmusError, nearest
 from bench.core.paths import datasets
 from bench.tasks import folder
 from bench.tasks import prompts as words
+from bench.tasks.base import TaskSource, register
 from bench.tasks.task import Task
 
 IDENTIFIER = "sks"
 REDUCED = "reduced copy: the pictures are not the originals"
 # Litmus's choice, not the paper's: rates are chosen on these. Each has a sibling of its kind among the other 26.
 TUNING = ("backpack_dog", "cat2", "dog3", "shiny_sneaker")
+
+
+@register
+@dataclass(frozen=True)
+class DreamBooth(TaskSource):
+    """The 30 subjects of DreamBooth: four for tuning (TUNING), the others for tests."""
+
+    name = "dreambooth"
+    prefix = "dreambooth/"
+    form = "dreambooth/dog6"
+    about = "a subject of DreamBooth, in datasets/dreambooth: litmus fetch dreambooth brings them"
+    licence = "CC-BY-4.0"
+
+    def names(self) -> list[str]:
+        return [f"{self.prefix}{name}" for name in subjects()]
+
+    def load(self, name: str) -> Task:
+        return load(name.removeprefix(self.prefix))
+
+    def peek(self, name: str) -> Task:
+        return load(name.removeprefix(self.prefix), checked=False)
+
+    def split_of(self, name: str) -> str:
+        return split_of(name.removeprefix(self.prefix))
 
 
 def split_of(name: str) -> str:
@@ -67,18 +92,18 @@ def subjects() -> list[str]:
         return []
 
 
-def load(name: str) -> Task:
+def load(name: str, checked: bool = True) -> Task:
     """The subject `name` as a task: its pictures (every third held out), its class word, the paper's 25 prompts.
 
-    Verified against manifest.json where there is one: names and count always, sha256 where the byte count is the
-    original's. Raises LitmusError for an unknown subject, a missing, additional or altered picture.
+    Verified, unless not `checked`, against manifest.json where there is one: names and count always, sha256 where the
+    byte count is the original's. Raises LitmusError for an unknown subject, a missing, additional or altered picture.
     """
     root = home()
     known = classes(root)
     if name not in known:
         raise LitmusError(nearest(name, known, "DreamBooth subject"))
     place = _pictures(root, name)
-    note = verify(root, name)
+    note = verify(root, name) if checked else ""
     class_word = known[name]
     live = class_word in words.LIVE
     task = folder.photos(place, identifier=IDENTIFIER, class_word=class_word, live=live)

@@ -6,11 +6,13 @@ import csv
 import json
 import re
 import tomllib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench.core.errors import LitmusError, nearest
 from bench.tasks import prompts as words
+from bench.tasks.base import FOLDER_OPTIONS, TaskSource, register
 from bench.tasks.task import KINDS, SPLITS, Picture, Prompt, Task, pictures, without
 
 FORMAT = 1
@@ -28,6 +30,24 @@ _ROWS = {
     "prior": {"text", "asks"},
     "drift": {"text", "asks"},
 }
+
+
+@register
+@dataclass(frozen=True)
+class Folder(TaskSource):
+    """Any folder of pictures with two words that say what it shows, or a task folder with task.toml."""
+
+    name = "folder"
+    prefix = "folder:"
+    form = "folder:PATH?class_word=dog"
+    about = "any folder of pictures (every third is held out), or a task folder with task.toml"
+    options = FOLDER_OPTIONS
+    path = True
+    whose = "folder task"
+
+    def load(self, name: str) -> Task:
+        path, options = self.parse(name)
+        return load_any(path, **options)
 
 
 def load_any(path: str | Path, **options: Any) -> Task:

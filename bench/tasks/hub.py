@@ -12,18 +12,36 @@ import json
 import os
 import re
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bench.core.errors import LitmusError, nearest
 from bench.core.paths import datasets
 from bench.tasks import folder
+from bench.tasks.base import FOLDER_OPTIONS, TaskSource, register
 from bench.tasks.task import Task
 
 FORM = re.compile(r"(?P<name>[\w.-]+(?:/[\w.-]+)?)(?:\[(?P<split>.+)\])?")
 MOST = 1000  # pictures of a task: beyond that it is no concept but a training set
 OPTIONS = ("image", "text", "revision", "limit")
+
+
+@register
+@dataclass(frozen=True)
+class Hub(TaskSource):
+    """Data sets of the Hugging Face hub."""
+
+    name = "hub"
+    prefix = "hf:"
+    form = "hf:owner/name[train]?class_word=dog"
+    about = "a data set of the Hugging Face hub: pictures are written to datasets/.hub once"
+    options = (*FOLDER_OPTIONS, *OPTIONS)
+    whose = "hub task"
+
+    def load(self, name: str) -> Task:
+        spec, options = self.parse(name)
+        return load(spec, **options)
 
 
 def load(spec: str, image: str = "", text: str = "", revision: str = "", limit: str = "", **options: str) -> Task:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -25,7 +26,7 @@ class Sound(Objective):
 
     weight: float = 0.5
 
-    def loss(self, net, batch, schedule, frozen=None):
+    def loss(self, net: Any, batch: Any, schedule: Any, frozen: Any = None):
         own = plain(net, batch, schedule)
         with torch.no_grad():
             kept = frozen(batch.x0, batch.t, batch.frozen_context).float()
@@ -44,92 +45,90 @@ def test_a_sound_objective_passes_everything(objective):
 
 class Faulty(Objective):
     name, paper = "faulty", "none"
+    calls: ClassVar[int] = 0
 
-    def loss(self, net, batch, schedule, frozen=None):
+    def loss(self, net: Any, batch: Any, schedule: Any, frozen: Any = None):
         return plain(net, batch, schedule)
 
 
-def scalar(self, net, batch, schedule, frozen=None):
+def scalar(self, net: Any, batch: Any, schedule: Any, frozen: Any = None):
     return plain(net, batch, schedule).mean()
 
 
-def entries(self, net, batch, schedule, frozen=None):
+def entries(self, net: Any, batch: Any, schedule: Any, frozen: Any = None):
     return (net(batch.x0, batch.t, batch.context).float() - batch.eps).square().mean(dim=(1, 2))
 
 
-def half(self, net, batch, schedule, frozen=None):
+def half(self, net: Any, batch: Any, schedule: Any, frozen: Any = None):
     return plain(net, batch, schedule).bfloat16()
 
 
-def at_noise_zero(self, net, batch, schedule, frozen=None):
+def at_noise_zero(self, net: Any, batch: Any, schedule: Any, frozen: Any = None):
     with torch.no_grad():
         a, _ = schedule.scales(batch.t)
     return plain(net, batch, schedule) / (a.flatten() > 2)
 
 
-def detached(self, net, batch, schedule, frozen=None):
+def detached(self, net: Any, batch: Any, schedule: Any, frozen: Any = None):
     return plain(net, batch, schedule).detach()
 
 
-def deaf(self, net, batch, schedule, frozen=None):
+def deaf(self, net: Any, batch: Any, schedule: Any, frozen: Any = None):
     return plain(net, replace(batch, context=batch.context.detach()), schedule)
 
 
-def bias_only(self, net, batch, schedule, frozen=None):
+def bias_only(self, net: Any, batch: Any, schedule: Any, frozen: Any = None):
     return plain(net, batch, schedule).detach() + net.denoiser.conv_out.bias.square().mean()
 
 
-def undeclared(self, net, batch, schedule, frozen=None):
+def undeclared(self, net: Any, batch: Any, schedule: Any, frozen: Any = None):
     return plain(net, batch, schedule) + plain(net, batch.classes, schedule)
 
 
-def in_secret(self, net, batch, schedule, frozen=None):
+def in_secret(self, net: Any, batch: Any, schedule: Any, frozen: Any = None):
     extra = 0 if batch.memory is None else plain(net, batch.memory, schedule)
     return plain(net, batch, schedule) + extra
 
 
-def draws(self, net, batch, schedule, frozen=None):
+def draws(self, net: Any, batch: Any, schedule: Any, frozen: Any = None):
     return plain(net, replace(batch, eps=torch.randn_like(batch.eps)), schedule)
 
 
-def rolls(self, net, batch, schedule, frozen=None):
+def rolls(self, net: Any, batch: Any, schedule: Any, frozen: Any = None):
     random.random()
     return plain(net, batch, schedule)
 
 
-def counts(self, net, batch, schedule, frozen=None):
+def counts(self, net: Any, batch: Any, schedule: Any, frozen: Any = None):
     Faulty.calls += 1
     return plain(net, batch, schedule) * (1 + Faulty.calls)
 
 
-Faulty.calls = 0
-
-
-def scales_input(self, net, batch, schedule, frozen=None):
+def scales_input(self, net: Any, batch: Any, schedule: Any, frozen: Any = None):
     loss = plain(net, batch, schedule)
     batch.x0.mul_(0.5)
     return loss
 
 
-def decays(self, net, batch, schedule, frozen=None):
+def decays(self, net: Any, batch: Any, schedule: Any, frozen: Any = None):
     loss = plain(net, batch, schedule)
     with torch.no_grad():
         net.denoiser.conv_in.weight.data = net.denoiser.conv_in.weight.data * 0.9
     return loss
 
 
-def evals(self, net, batch, schedule, frozen=None):
+def evals(self, net: Any, batch: Any, schedule: Any, frozen: Any = None):
     net.train(not net.training)
     return plain(net, batch, schedule)
 
 
-def through_frozen(self, net, batch, schedule, frozen=None):
+def through_frozen(self, net: Any, batch: Any, schedule: Any, frozen: Any = None):
     kept = frozen(batch.x0, batch.t, batch.frozen_context).float()
     far = (net(batch.x0, batch.t, batch.context).float() - kept).square().mean(dim=(1, 2, 3))
     return plain(net, batch, schedule) + (far if batch.weight is None else far * batch.weight)
 
 
-def weightless(self, net, batch, schedule, frozen=None):
+def weightless(self, net: Any, batch: Any, schedule: Any, frozen: Any = None):
     return plain(net, replace(batch, weight=None), schedule)
 
 
@@ -181,14 +180,14 @@ def test_going_on_without_what_it_needs_is_found():
     class Silent(Faulty):
         needs = Needs(classes=1)
 
-        def __call__(self, net, batch, schedule, frozen=None):
+        def __call__(self, net: Any, batch: Any, schedule: Any, frozen: Any = None):
             extra = 0 if batch.classes is None else plain(net, batch.classes, schedule)
             return plain(net, batch, schedule) + extra
 
     class Rude(Faulty):
         needs = Needs(classes=1)
 
-        def __call__(self, net, batch, schedule, frozen=None):
+        def __call__(self, net: Any, batch: Any, schedule: Any, frozen: Any = None):
             return plain(net, batch, schedule) + plain(net, batch.classes, schedule)
 
     said = [checks.examine(cls(), [checks.tells_its_needs])[0].message for cls in (Silent, Rude)]

@@ -127,8 +127,12 @@ def test_lists(litmus):
 
 def test_tasks_are_those_that_are_there(litmus, toy_protocol):
     toy_protocol()
-    assert litmus("tasks").out.split() == ["toy/style-a", "toy/subject-a"]
-    assert litmus("tasks", "--split", "test").out.split() == []
+    assert litmus("tasks", "--names").out.split() == ["toy/style-a", "toy/subject-a"]
+    assert litmus("tasks", "--names", "--split", "test").out.split() == []
+    table = litmus("tasks").out
+    assert "toy/subject-a  subject  tuning  robot  3" in table
+    assert "folder:PATH?class_word=dog" in table
+    assert "identifier  sks" in litmus("tasks", "toy/subject-a").out
 
 
 def test_names_for_completion_need_no_torch():
@@ -173,6 +177,10 @@ def test_check_method(litmus, tmp_path):
         (["report", "nowhere"], ["board 'nowhere'"]),
         (["tasks", "--split", "tset"], ["'tset'", "did you mean 'test'?"]),
         (["run", "--task", "pocket/nope", "-m", "lora"], ["task 'pocket/nope'"]),
+        (["run", "--task", "fodler:x", "-m", "lora"], ["'fodler:'", "did you mean 'folder:'"]),
+        (["run", "--task", "pocket/x", "-m", "lora", "--objective", "prior["], ["objective", "cannot read 'prior['"]),
+        (["objectives", "prir"], ["unknown objective 'prir'", "did you mean 'prior'"]),
+        (["check-task", "pocket/nope"], ["task 'pocket/nope'"]),
         (["run", "--task", "folder:no-such-folder?class_word=dog", "-m", "lora"], ["no-such-folder"]),
         (["run", "--task", "pocket/x", "--class-word", "dog", "-m", "lora"], ["--class-word", "folder:"]),
         (["run", "--task", "pocket/x", "-m", "lora", "--lr", "-0.1"], ["lr", "greater than 0", "-0.1"]),

@@ -17,7 +17,19 @@ def test_paths_are_made_absolute_and_words_are_added():
     assert task_name("folder:rex?live=true", None, "dog", None) == f"folder:{here}/rex?live=true&class_word=dog"
     assert task_name("hf:a/b[train]", None, None, "style") == "hf:a/b[train]?kind=style"
     assert task_name("concepts:my.json?name=cow", None, None, None) == f"concepts:{here}/my.json?name=cow"
+    assert task_name("concepts:my.json?name=cow", "zwx", None, None) == (
+        f"concepts:{here}/my.json?name=cow&identifier=zwx"
+    )
     assert task_name("pocket/subject-mug", None, None, None) == "pocket/subject-mug"
+    assert task_name("pocket/unheard-of", None, None, None) == "pocket/unheard-of"
+
+
+@pytest.mark.parametrize("word", [None, "dog"])
+def test_a_folder_without_its_beginning_is_told_how_to_be_written(tmp_path, monkeypatch, word):
+    (tmp_path / "photos").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(LitmusError, match=r"^\./photos is a folder: write folder:\./photos$"):
+        task_name("./photos", None, word, None)
 
 
 @pytest.mark.parametrize("task", ["pocket/subject-mug", "concepts:my.json?name=cow"])

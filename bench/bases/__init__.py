@@ -5,34 +5,62 @@ by every cell of a process, so nobody changes it: who trains takes `base.fork()`
 
 pocket, toy                              this project's own
 PATH, owner/name[@revision][?options]    a pipeline of diffusers (bench/bases/spec.py, bench/bases/hub.py)
+NAME, NAME[key=value]                    one file of somebody else's (docs/adding-a-base.md)
+
+Each kind is a part of the registry BASES, a file in bench/bases/kinds/, and says how it is recognised, loaded and run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
 from dataclasses import replace
 from functools import lru_cache
 
 from bench.bases.base import Base
+from bench.bases.kinds import pocket as _pocket  # noqa: F401  registered before a plug-in is looked for
+from bench.bases.kinds import toy as _toy  # noqa: F401
+from bench.bases.kinds.pipeline import Pipeline
+from bench.bases.registry import BASES, BaseSource, Facts
+from bench.core.errors import LitmusError, nearest
+from bench.plugin.registry import source_digest
 
-__all__ = ["BASES", "Base", "base_digest", "base_facts", "load_base"]
+__all__ = [
+    "BASES", "Base", "BaseSource", "base_digest", "base_facts", "base_names", "find_source", "load_base", "source_of",
+]  # fmt: skip
 
 PRECISIONS = ("fp32", "bf16")
+OWN = ("pocket", "toy")
 
 
-def _pocket() -> Base:
-    from bench.bases.pocket import load
+def find_source(text: str) -> BaseSource | None:
+    """The base that `text` means, None where no kind recognises it. LitmusError for settings that it has not.
 
-    return load()
+    This project's own come first and a path is a pipeline, so that files of plug-ins are loaded for other names alone.
+    """
+    for name in OWN:
+        if name in BASES and BASES[name].recognises(text):
+            return BASES[name].of(text)
+    if "/" in text.partition("?")[0] and (made := Pipeline(text)).there:
+        return made
+    BASES.load()
+    kinds = sorted(BASES.values(), key=lambda kind: (not kind.named, kind is Pipeline))
+    found = next((kind for kind in kinds if kind.recognises(text)), None)
+    return None if found is None else found.of(text)
 
 
-def _toy() -> Base:
-    from bench.bases.toy import toy_base
+def source_of(text: str) -> BaseSource:
+    """The same; LitmusError with the nearest name for an unknown one."""
+    found = find_source(text)
+    if found is None:
+        line = nearest(text, base_names(), "base", BASES.listing)
+        raise LitmusError(f"{line}; or a folder in diffusers' layout, or owner/name of the hub")
+    return found
 
-    return toy_base()
 
-
-BASES: dict[str, Callable[[], Base]] = {"pocket": _pocket, "toy": _toy}
+def base_names() -> list[str]:
+    """The bases that have names of their own, this project's first."""
+    BASES.load()
+    return [*OWN, *sorted(name for name, kind in BASES.items() if kind.named and name not in OWN)]
 
 
 def load_base(name: str, dtype: str = "fp32", device: str = "") -> Base:
@@ -42,65 +70,54 @@ def load_base(name: str, dtype: str = "fp32", device: str = "") -> Base:
     as $LITMUS_DEVICE says, else a GPU where there is one). Raises LitmusError for an unknown name or dtype, and when
     the weights are not there.
     """
-    from bench.bases.spec import is_spec
-    from bench.core.errors import LitmusError, nearest
-
-    if name not in BASES and is_spec(name):
-        return _load_hub(name, device)
-    if name not in BASES:
-        line = nearest(name, BASES, "base")
-        raise LitmusError(f"{line}; or a folder in diffusers' layout, or owner/name of the hub")
-    if dtype not in PRECISIONS:
+    source = source_of(name).on(device)
+    if source.dtype is None and dtype not in PRECISIONS:
         raise LitmusError(nearest(dtype, PRECISIONS, "dtype"))
-    return replace(_load(name), compute=dtype)
+    base = _load_large(source) if source.large else _load(source)
+    return base if source.dtype else replace(base, compute=dtype)
 
 
 @lru_cache
-def _load(name: str) -> Base:
-    return _at_rest(BASES[name]())
+def _load(source: BaseSource) -> Base:
+    return _at_rest(source)
 
 
 @lru_cache(maxsize=2)  # they are large
-def _load_hub(name: str, device: str) -> Base:
-    from bench.bases.hub import load
-
-    return _at_rest(load(name, device))
+def _load_large(source: BaseSource) -> Base:
+    return _at_rest(source)
 
 
-def _at_rest(base: Base) -> Base:
+def _at_rest(source: BaseSource) -> Base:
+    base = source.load()
     for part in (base.net, base.vae):
         part.requires_grad_(False).eval()
+    if source_digest(type(source)):
+        base = replace(base, name=source.spec, digest=_told(source, base.digest))
     return base
 
 
+def _told(source: BaseSource, digest: str) -> str:
+    """The digest of a base; one from outside changes with its settings and with the file that makes it."""
+    written = source_digest(type(source))
+    return hashlib.sha256(f"{digest} {source.spec} {written}".encode()).hexdigest() if written else digest
+
+
 def base_digest(name: str) -> str:
-    """The digest of the base called `name` without loading its network, except for "toy", whose weights are no file.
+    """The digest of the base called `name`, without loading its network where its kind can tell it so.
 
     Raises LitmusError for an unknown name and when the weights are not there.
     """
     return base_facts(name)[1]
 
 
-def base_facts(name: str, device: str = "") -> tuple[str, str, tuple[str, ...]]:
+def base_facts(name: str, device: str = "") -> Facts:
     """(name, digest, notes) of a base: its name with everything filled in that was left open, such as a hub's commit.
 
-    Downloads what is not there yet, loads no network (see `base_digest`); `device` as for `load_base`. LitmusError for
-    weights that are not those of their component.
+    Downloads what is not there yet; loads no network unless the kind cannot tell its digest otherwise ("toy", whose
+    weights are no file); `device` as for `load_base`. LitmusError for weights that are not those of their component.
     """
-    from bench.bases.spec import is_spec
-
-    if name == "pocket":
-        from bench.bases.pocket import digest
-
-        return name, digest(), ()
-    if name not in BASES and is_spec(name):
-        from bench.bases.hub import can_quantise, locate, parse, working_device
-        from bench.bases.weights import check
-
-        source = locate(parse(name))
-        if source.spec.quantise:
-            can_quantise(source.spec, working_device(device))
-        check(source)
-        said = source.licence or "none said: look at where it comes from"
-        return str(source.spec), source.digest, (f"base {source.spec} ({source.family.title}), licence: {said}",)
-    return name, load_base(name).digest, ()
+    source = source_of(name).on(device)
+    if type(source).digest is BaseSource.digest and type(source).facts is BaseSource.facts:
+        return source.spec, load_base(name, device=device).digest, ()
+    named, digest, notes = source.facts()
+    return named, _told(source, digest), notes

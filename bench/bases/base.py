@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import re
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -11,13 +12,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from bench.bases.source import Source
     from bench.bases.texts import Texts
     from bench.method import Network
     from bench.network.calls import Text
     from bench.network.schedule import Schedule
+
+
+def digest_of(*modules: nn.Module) -> str:
+    """sha256 over names and numbers of every tensor: the digest of a base whose weights are no files."""
+    h = hashlib.sha256()
+    for module in modules:
+        for key, value in module.state_dict().items():
+            h.update(key.encode() + value.cpu().numpy().tobytes())
+    return h.hexdigest()
+
 
 LARGE = 32 * 32  # latents: a decoder of SD's size takes about a gigabyte for a picture of 512 px
 

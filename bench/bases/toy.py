@@ -6,7 +6,6 @@ self- and cross-attention, a feed-forward, group and layer norms), a few thousan
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -59,7 +58,7 @@ def toy_base(seed: int = 0) -> Base:
     """
     from diffusers import AutoencoderKL, DDIMScheduler
 
-    from bench.bases.base import Base
+    from bench.bases.base import Base, digest_of
     from bench.network.schedule import from_scheduler
 
     tokens = toy_tokenizer()
@@ -90,14 +89,6 @@ def toy_base(seed: int = 0) -> Base:
         resolution=32,
         latent_shape=(4, 8, 8),
         words=frozenset(WORDS),
-        digest=_digest(net, vae),
+        digest=digest_of(net, vae),
         licence="none: random numbers",
     )
-
-
-def _digest(*parts: nn.Module) -> str:
-    h = hashlib.sha256()
-    for part in parts:
-        for key, value in part.state_dict().items():
-            h.update(key.encode() + value.cpu().numpy().tobytes())
-    return h.hexdigest()

@@ -14,10 +14,10 @@ from typer.core import TyperGroup
 # In the order of the help, which shows each topic in a panel of its own.
 PANELS = {
     "Run boards": ("bench", "plan", "run", "sweep", "report", "rescore", "anova"),
-    "Look": ("methods", "objectives", "tasks", "metrics", "protocols", "extractors"),
+    "Look": ("methods", "objectives", "tasks", "bases", "metrics", "protocols", "extractors"),
     "Real bases and costs": ("fetch", "params", "budgets", "fit", "cost"),
     "Adapters": ("adapter", "export", "merge", "score"),
-    "Extend": ("check-method", "check-metric", "check-objective", "check-task"),
+    "Extend": ("check-method", "check-metric", "check-objective", "check-task", "check-base"),
     "The world": ("world", "pocket"),
 }
 

@@ -126,12 +126,14 @@ def set_up(name: str, weights: str, setting: Setting, device: torch.device, dtyp
 
 
 def _loaded(name: str, setting: Setting, device: torch.device, dtype: str | None) -> Setup:
-    from bench.bases import load_base
-    from bench.bases.spec import is_spec, parse, with_options
+    from bench.bases import find_source, load_base
+    from bench.bases.spec import with_options
 
-    if dtype and is_spec(name) and (own := parse(name).dtype) != dtype:
+    source = find_source(name)
+    if dtype and source and source.dtype not in (None, dtype):
         raise LitmusError(
-            f"{name} is in {own}, not in {dtype}: leave --dtype out, or give --base '{with_options(name, dtype=dtype)}'"
+            f"{name} is in {source.dtype}, not in {dtype}: leave --dtype out, or give "
+            f"--base '{with_options(name, dtype=dtype)}'"
         )
     base, textless = load_base(name, setting.dtype), ""
     example = training_batch(base, setting.batch)

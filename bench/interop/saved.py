@@ -113,8 +113,7 @@ def base_of(file: Path) -> str:
 
     "pocket" where nothing is said. LitmusError where it was a folder that is not found from here.
     """
-    from bench.bases import BASES
-    from bench.bases.spec import HUB_ID
+    from bench.bases import find_source
     from bench.interop import files
     from bench.interop.peft_files import part_folders
 
@@ -123,8 +122,7 @@ def base_of(file: Path) -> str:
     record = file if file.suffix == ".json" else path.with_suffix(".json")
     said = list(filter(None, [_in_record(record, path), head.base if head else ""])) or ["pocket"]
     for base in said:
-        where = base.partition("?")[0]
-        if base in BASES or Path(where).is_dir() or HUB_ID.fullmatch(where.partition("@")[0]):
+        if (source := find_source(base)) and source.there:
             return base
     where = said[0].partition("?")[0]
     raise LitmusError(f"{file} was trained on the folder {where}, which is not found from here: give --base FOLDER")

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from bench.bases import BASES
-from bench.bases.spec import is_spec
+from bench.bases import find_source
 from bench.core.errors import LitmusError, nearest
 from bench.protocol.models import PSEUDO, UNTRAINED, Protocol
 from bench.records.record import Run
@@ -80,7 +79,8 @@ def scored_with(protocol: Protocol) -> str:
     """The extractors of a protocol: where it names none, published encoders for a base of real pictures."""
     if protocol.extractors:
         return protocol.extractors
-    return "dino-clip" if protocol.base not in BASES and is_spec(protocol.base) else "pocket"
+    source = find_source(protocol.base)
+    return source.extractors if source else "pocket"
 
 
 def objectives(protocol: Protocol) -> list[str]:

@@ -79,7 +79,7 @@ def goal(spec: str) -> Goal:
 def survey(request: dict[str, Any]) -> dict[str, Any]:
     """The torch side of `ask`: a table that JSON can carry."""
     from bench import tasks
-    from bench.bases import BASES, base_facts, load_base
+    from bench.bases import base_facts, load_base, source_of
     from bench.extractors import acceptance, extractors_digest
     from bench.metrics import metric
 
@@ -88,14 +88,15 @@ def survey(request: dict[str, Any]) -> dict[str, Any]:
     goals = {spec: asdict(goal(spec)) for spec in request["objectives"]}
     metrics = list(dict.fromkeys(metric(spec).spec for spec in request.get("metrics", ())))
     loaded = {name: tasks.load(name) for name in request["tasks"]}
+    source = source_of(request["base"])
     name, base_digest, said = base_facts(request["base"], request["device"])
     digests = {"base_digest": base_digest, "extractors_digest": extractors_digest(request["extractors"])}
     notes = [*said, *acceptance.notes(request["extractors"], digests["extractors_digest"])]
-    if name not in BASES:
+    if source.files():
         notes += real(name, list(loaded.values()), request.get("min_snr"))
     for task in loaded.values():
-        if name not in BASES:
-            break  # an open vocabulary
+        if source.open_words:
+            break
         # The world draws truth for its own tasks, in the base's own words; loading a base to ask costs seconds.
         if not task.has_truth:
             loaded_base = load_base(request["base"], device=request["device"])

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from bench import tasks
-from bench.bases import BASES, load_base
-from bench.bases.spec import is_spec
+from bench.bases import find_source, load_base
 from bench.core.errors import LitmusError
 from bench.core.files import DiskError, write_bytes
 from bench.core.rng import seed_of
@@ -57,7 +56,8 @@ def threads(base: str, workers: int = 1) -> int:
 
     A base of diffusers takes the cores that are its share among `workers`; most often it is the only one.
     """
-    if base in BASES or not is_spec(base):
+    source = find_source(base)
+    if source is None or not source.large:
         return 1
     return max(1, cores() // workers)
 
@@ -90,7 +90,7 @@ def execute(
         if not out_of_memory(error):
             raise
         record.status, record.error = "oom", str(error).splitlines()[0]
-        if is_spec(run.base):
+        if (source := find_source(run.base)) and source.large:
             record.error += (
                 " (less: --batch 1, --checkpointing, --resolution 512, --optimizer adamw8bit, --quantise nf4)"
             )

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from bench.bases import BASES
-from bench.bases.spec import is_spec, parse, with_options
+from bench.bases import find_source
 from bench.core.errors import LitmusError
 from bench.metrics import listed
 from bench.protocol.models import Protocol, make_protocol
@@ -76,11 +75,14 @@ def protocol(
     def given(**options: Any) -> dict[str, Any]:
         return {key: value for key, value in options.items() if value is not None}
 
-    if base is not None and base not in BASES and is_spec(base):
-        base = str(parse(with_options(base, dtype=dtype, resolution=resolution, quantise=quantise)))
-        dtype, workers, timeout = parse(base).dtype, workers or 1, timeout or TIMEOUT
+    source = find_source(base) if base is not None else None
+    if source is not None and source.dtype is not None:
+        source = source.with_options(dtype=dtype, resolution=resolution, quantise=quantise)
+        base, dtype = source.spec, source.dtype
     elif given(resolution=resolution, quantise=quantise):
         raise LitmusError("--resolution and --quantise are for a base from a folder or the hub: give one with --base")
+    if source is not None and source.large:
+        workers, timeout = workers or 1, timeout or TIMEOUT
     table = given(base=base, extractors=extractors, objective=objective)
     table |= {
         "name": _plain(name) or "mine",

@@ -20,22 +20,26 @@ from bench.protocol.models import make_protocol
 @pytest.fixture
 def base(monkeypatch):
     """A function: base(kind) registers a toy base whose denoiser is a tiny random SD 3 or PixArt, and names it."""
-    import bench.bases
+    from bench.bases import BASES, BaseSource
 
     def register(kind: str) -> str:
         name = f"toy-{kind}"
 
-        def build():
-            one = toy_base()
-            net = toy_transformer(kind)
-            net.text = one.net.text
-            return replace(one, name=name, net=net, digest=kind)
+        class Kind(BaseSource):
+            title = "a transformer"
+            open_words = False
 
-        monkeypatch.setitem(bench.bases.BASES, name, build)
+            def load(self):
+                one = toy_base()
+                net = toy_transformer(kind)
+                net.text = one.net.text
+                return replace(one, name=name, net=net, digest=kind)
+
+        Kind.name = name
+        monkeypatch.setitem(BASES, name, Kind)
         return name
 
-    yield register
-    bench.bases._load.cache_clear()
+    return register
 
 
 def protocol(base, task, **anova):

@@ -122,10 +122,10 @@ def _positions(base: str, factors: object) -> None:
     from bench.protocol.models import Anova
 
     assert isinstance(factors, Anova)
-    found = ask(base, factors.inputs, factors.outputs, factors.sizes, factors.widths)
-    rows = [[w.source, w.target, str(w.width), f"{w.scalars:,}"] for w in found.ways]
+    answer = ask(base, factors.inputs, factors.outputs, factors.sizes, factors.widths)
+    rows = [[w.source, w.target, str(w.width), f"{w.scalars:,}"] for w in answer.ways]
     print_table(["input", "output", "width", "scalars"], rows)
-    for name, why in found.refused.items():
+    for name, why in answer.refused.items():
         say(f"{name}: {why}")
 
 
@@ -164,9 +164,7 @@ def _publish(folder: Path) -> None:
         raise LitmusError("the package `methods` is not installed: pip install -e . in the clone")
     path = Path(places[0]) / "adapter_winner.json"
     write_bytes(path, json.dumps(table, indent=1, ensure_ascii=False).encode() + b"\n")
-    told = ", ".join(f"{key}={value}" for key, value in table["hyper"].items())
+    settings = ", ".join(f"{key}={value}" for key, value in table["hyper"].items())
     print(path)
-    say(
-        f"adapter is adapter[{told}]; adapter[paper] is the published one. Records name all settings, so none loses its"
-    )
-    say("meaning; where this differs from what it was, boards that list `adapter` have its cells to run again")
+    say(f"adapter now means adapter[{settings}]; adapter[paper] is the published form.")
+    say("Records name all settings and stay valid; boards that list `adapter` run its cells again if this is a change.")

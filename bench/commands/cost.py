@@ -69,7 +69,7 @@ def cost(
     if chosen == "cuda" and not torch.cuda.is_available():
         raise LitmusError("no CUDA device is here: leave --device out to measure on the CPU")
     setting = Setting(batch=batch, resolution=resolution, dtype=dtype or "fp32")
-    found: list[race.Result] = []
+    results: list[race.Result] = []
     about = _about(chosen) | {"batch": batch, "reference": reference, "resolution": resolution}
     about |= {"blocks": blocks, "calls": calls}
     folder = Path(write.replace("{card}", race_tables.slug(about["device"]))) if write else None
@@ -85,16 +85,16 @@ def cost(
             dtypes[setup.dtype] = None
             about |= {"dtype": " and ".join(dtypes), "weights": " and ".join(weighed)}
             for one in race.race(setup, runners, reference, blocks, calls, before=partial(counted, name)):
-                found.append(one)
+                results.append(one)
                 about["finished"] = now()
                 if one.note:
                     say(f"{one.method} on {one.base}: {one.note}")
                 if folder:  # a race takes minutes: what is stopped keeps what it has
-                    paths = race_tables.write(folder, found, about)
+                    paths = race_tables.write(folder, results, about)
     if form == "json":
-        print(race_tables.as_json(found, about))
+        print(race_tables.as_json(results, about))
     else:
-        print_table(*race_tables.table(found, many=len(split(base)) > 1))
+        print_table(*race_tables.table(results, many=len(split(base)) > 1))
     for path in paths:
         say(str(path))
 
@@ -105,6 +105,6 @@ def _about(device: str) -> dict:
 
     from bench.records.provenance import now, provenance
 
-    said = provenance(now(), threads=torch.get_num_threads()).model_dump()
-    name = torch.cuda.get_device_name() if device == "cuda" else said["machine"]["cpu"]
-    return {"device": name, **said}
+    machine = provenance(now(), threads=torch.get_num_threads()).model_dump()
+    name = torch.cuda.get_device_name() if device == "cuda" else machine["machine"]["cpu"]
+    return {"device": name, **machine}

@@ -122,8 +122,8 @@ def _get(bundle: Bundle, target: Path) -> None:
     except KeyboardInterrupt:
         say("stopped: what has arrived is kept, the same command goes on from there")
         raise typer.Exit(130) from None
-    said = f"{outcome.received} files received, " if outcome.received else "nothing to receive, "
-    print(f"{outcome.folder}: {said}{outcome.received + outcome.kept} verified")
+    received = f"{outcome.received} files received, " if outcome.received else "nothing to receive, "
+    print(f"{outcome.folder}: {received}{outcome.received + outcome.kept} verified")
 
 
 @contextmanager
@@ -140,8 +140,8 @@ def _shown(name: str) -> Iterator[Callable[[Tally], None]]:
             task = bar.add_task(name, total=None, left="")
 
             def draw(tally: Tally) -> None:
-                said = f"{tally.files_done}/{tally.files} files"
-                bar.update(task, total=tally.bytes_all or None, completed=tally.bytes_done, left=said + _left(tally))
+                done = f"{tally.files_done}/{tally.files} files"
+                bar.update(task, total=tally.bytes_all or None, completed=tally.bytes_done, left=done + _left(tally))
 
             yield draw
         return

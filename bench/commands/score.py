@@ -57,9 +57,9 @@ def score(
     tuned = adapted(lora, base, any_base)
     folder = out or results() / "scored" / f"{tuned.file.stem}-{given.name.replace('/', '-')}"
     sampling = Sampling(steps, guidance)
-    found = scoring.score(tuned, given, load_extractors(extractors), sampling, single.numbers(seeds), folder, say)
-    print_table(*found.table())
-    for note in found.notes:
+    scored = scoring.score(tuned, given, load_extractors(extractors), sampling, single.numbers(seeds), folder, say)
+    print_table(*scored.table())
+    for note in scored.notes:
         say(f"note: {note}")
-    for path in found.files:
+    for path in scored.files:
         print(path)

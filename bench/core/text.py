@@ -49,13 +49,13 @@ def span(seconds: float | None) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def refusals(found: Iterable[Any]) -> list[str]:
+def refusals(rows: Iterable[Any]) -> list[str]:
     """A line for each reason why a method has no place, with the bases it holds for.
 
-    `found` are rows of any table with method, base, scalars (None where it has no place) and note.
+    `rows` are rows of any table with method, base, scalars (None where it has no place) and note.
     """
     reasons: dict[tuple[str, str], list[str]] = {}
-    for row in found:
+    for row in rows:
         if row.scalars is None and (at := reasons.setdefault((row.method, row.note), [])) is not None:
             at += [row.base] * (row.base not in at)
     return [f"{method} on {', '.join(bases)}: {note}" for (method, note), bases in reasons.items()]

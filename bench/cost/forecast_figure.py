@@ -32,7 +32,7 @@ RC: dict[Any, Any] = {
 }
 
 
-def figure(found: Sequence[Row], setting: Setting) -> bytes:
+def figure(forecasts: Sequence[Row], setting: Setting) -> bytes:
     """Methods down, the lightest first, bases across; each mark is a step's peak memory, as SVG.
 
     All panels have one axis, so the pocket base, a hundredth of the others, has a panel only where it is alone.
@@ -41,7 +41,7 @@ def figure(found: Sequence[Row], setting: Setting) -> bytes:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    counted = [row for row in found if row.plain or row.checkpointed]
+    counted = [row for row in forecasts if row.plain or row.checkpointed]
     bases = [b for b in ARCHITECTURES if any(row.base == b for row in counted)]
     bases = [b for b in bases if b != "pocket"] or bases
     rows = {(row.base, row.method): row for row in counted if row.base in bases}
@@ -69,8 +69,8 @@ def figure(found: Sequence[Row], setting: Setting) -> bytes:
                     _mark(ax, row, y, setting)
         page.supxlabel("peak memory of a training step, GiB", fontsize=8.5)
         marks = [
-            Line2D([], [], color=COLOURS[said], marker=MARKERS[said], ls="", ms=4.5, label=said)
-            for said in (FITS, WITH, NOT)
+            Line2D([], [], color=COLOURS[fit], marker=MARKERS[fit], ls="", ms=4.5, label=fit)
+            for fit in (FITS, WITH, NOT)
         ]
         marks.append(Line2D([], [], color=INK, marker="|", ls="-", lw=0.8, ms=5, label="its peak with checkpointing"))
         page.legend(
@@ -101,12 +101,12 @@ def _peaks(row: Row) -> list[float]:
 
 def _mark(ax: Any, row: Row, y: int, setting: Setting) -> None:
     """The plain step's peak (the checkpointed one's where it alone was counted), tied to what checkpointing leaves."""
-    said = verdict(row.plain, row.checkpointed, setting)
+    fit = verdict(row.plain, row.checkpointed, setting)
     peaks = _peaks(row)
     if len(peaks) > 1:
-        ax.plot(peaks, [y, y], color=COLOURS[said], lw=0.8, zorder=2)
-        ax.plot(peaks[1], y, color=COLOURS[said], marker="|", ms=5, zorder=3)
-    ax.plot(peaks[0], y, color=COLOURS[said], marker=MARKERS[said], ms=3.8, mew=0, zorder=4)
+        ax.plot(peaks, [y, y], color=COLOURS[fit], lw=0.8, zorder=2)
+        ax.plot(peaks[1], y, color=COLOURS[fit], marker="|", ms=5, zorder=3)
+    ax.plot(peaks[0], y, color=COLOURS[fit], marker=MARKERS[fit], ms=3.8, mew=0, zorder=4)
 
 
 def _ticks(low: float, high: float) -> list[float]:

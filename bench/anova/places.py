@@ -36,7 +36,7 @@ class Way:
 
 @dataclass(frozen=True)
 class Places:
-    """`ways` by pair and size; `refused` says why a pair has no place in the base, by `source -> target`."""
+    """`ways` by pair and size; `refused` says why a pair does not exist in the base, by `source -> target`."""
 
     base: str
     ways: tuple[Way, ...]

@@ -1,6 +1,6 @@
 """The study of adapter positions: a protocol with an [anova] table as a board of ordered cells. Imports no torch.
 
-`<board>/design.json` says which record is which cell of the grid, what a base has no place for, and what the fraction
+`<board>/design.json` says which record is which cell of the grid, which pairs a base lacks, and what the fraction
 leaves mixed up; the report reads it beside the records.
 """
 

@@ -23,14 +23,14 @@ def cost(
         typer.Option(help="methods, separated by commas, or all  [default: eight kinds]", show_default=False),
     ] = None,
     weights: Annotated[str, typer.Option(help="real, or random: of that size, without any file")] = "real",
-    reference: Annotated[str, typer.Option(help="the method that all others are raced against")] = "lora",
+    reference: Annotated[str, typer.Option(help="the method that all others are compared with")] = "lora",
     batch: Annotated[int, typer.Option(min=1, help="pictures per step")] = 4,
     resolution: Annotated[int | None, typer.Option(help="of random weights, in pixels  [default: 512]")] = None,
     dtype: Annotated[
         str | None, typer.Option(help="fp32 or bf16  [default: a folder's own, else fp32]", show_default=False)
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda  [default: cuda where there is one]")] = None,
-    blocks: Annotated[int, typer.Option(min=2, help="paired blocks that an interval is taken over")] = 8,
+    blocks: Annotated[int, typer.Option(min=2, help="paired blocks, over which the interval is taken")] = 8,
     calls: Annotated[int, typer.Option(min=1, help="calls per block")] = 2,
     form: Annotated[str, typer.Option("--format", help="table or json")] = "table",
     json_: Annotated[bool, typer.Option("--json", help="the same as --format json")] = False,
@@ -42,7 +42,7 @@ def cost(
 
     Training, inference, attaching, loading and merging are timed. Every figure of time is taken call by call in turns
     with the reference and given as a multiple of it, with a 95 % interval over paired blocks. The reference's own row
-    races two copies of it: that is the machine's unrest. Leave the machine alone meanwhile.
+    compares two copies of it, which shows the machine's noise. Leave the machine idle meanwhile.
 
     Examples:
 

@@ -25,11 +25,11 @@ def fit(
     attention: Annotated[str, typer.Option(help="fused, or math: the whole matrix is written out")] = "fused",
     checkpointing: Annotated[bool, typer.Option("--checkpointing", help="count only with checkpointing")] = False,
     vram: Annotated[str, typer.Option(help="the card's memory: 12GB")] = "24GB",
-    reserve: Annotated[str, typer.Option(help="of that, what tensors cannot have")] = "1GB",
+    reserve: Annotated[str, typer.Option(help="of that, reserved for other than tensors")] = "1GB",
     form: Annotated[str, typer.Option("--format", help="table, md, csv or json")] = "table",
     json_: Annotated[bool, typer.Option("--json", help="the same as --format json")] = False,
     write: Annotated[
-        Path | None, typer.Option(help="folder for fit.md, .csv, .json and .svg; goes on from what lies there")
+        Path | None, typer.Option(help="folder for fit.md, .csv, .json and .svg; resumes from its rows")
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="measure the forecast's error on small networks")] = False,
     device: Annotated[str, typer.Option(help="where --check measures: cpu or cuda")] = "cpu",
@@ -38,7 +38,7 @@ def fit(
 
     Needs neither weights nor a GPU. Each method's step is run on shapes alone: trained scalars, stored bytes, AdamW's
     bytes, saved activations, peak memory, theoretical FLOPs, and whether that goes into a card's memory, with gradient
-    checkpointing if need be.
+    checkpointing if needed.
 
     Examples:
 
@@ -66,7 +66,7 @@ def fit(
     rows = tables.read_rows(write, setting) if write else []
     done = {(row.base, row.method) for row in rows}
     if done:
-        say(f"{len(done)} rows are there already")
+        say(f"{len(done)} rows are already counted")
     todo = forecast.wanted(split(methods), bases, setting, skip=lambda *one: one in done)
     with counting([name for name, _ in todo]) as counted:
         for name, method in todo:

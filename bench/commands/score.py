@@ -18,7 +18,7 @@ def score(
     task: Annotated[str, typer.Option(help="folder:PATH, or a task's name (litmus tasks)")],
     base: ADAPTER_BASE = None,
     identifier: Annotated[
-        str | None, typer.Option(help="a folder's: the word that calls the concept up, the adapter's trigger")
+        str | None, typer.Option(help="a folder's: the identifier, which is the adapter's trigger word")
     ] = None,
     class_word: Annotated[str | None, typer.Option(help="a folder's: what the pictures show: dog, mug, ...")] = None,
     kind: Annotated[str | None, typer.Option(help="a folder's: subject or style")] = None,

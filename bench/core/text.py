@@ -16,7 +16,7 @@ def markdown(header: list[str], body: list[list[str]]) -> str:
 
 
 def split(text: str | None) -> list[str]:
-    """Names parted by commas; a comma inside brackets parts settings, not names."""
+    """Names separated by commas; a comma inside brackets separates settings, not names."""
     return [part.strip() for part in re.split(r",(?![^\[]*\])", text or "") if part.strip()]
 
 
@@ -50,9 +50,9 @@ def span(seconds: float | None) -> str:
 
 
 def refusals(rows: Iterable[Any]) -> list[str]:
-    """A line for each reason why a method has no place, with the bases it holds for.
+    """A line for each reason why a method does not apply, with the bases where it does not.
 
-    `rows` are rows of any table with method, base, scalars (None where it has no place) and note.
+    `rows` are rows of any table with method, base, scalars (None where it does not apply) and note.
     """
     reasons: dict[tuple[str, str], list[str]] = {}
     for row in rows:

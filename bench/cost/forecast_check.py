@@ -74,7 +74,7 @@ def checks(
     ways: Sequence[bool] = WAYS,
     before: Callable[[str], None] = lambda base: None,
 ) -> Iterator[Check]:
-    """Forecast and measure each method on each small base; what has no place is left out.
+    """Forecast and measure each method on each small base; methods that do not apply are left out.
 
     `size` is the batch, `side` that of its latents, `ways` says without and with checkpointing. `before` is called with
     the base's name before each, those that are left out included: `planned` has the names.

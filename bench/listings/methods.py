@@ -120,12 +120,12 @@ def settings(cls: type[Method]) -> tuple[list[str], list[list[str]]]:
 
 
 def place_of(method: Method) -> Place | None:
-    """Where `method` trains on the toy base; None where it has no place there."""
-    ground = make_arena(text=True)
-    plain = ground.make()
+    """Where `method` trains on the toy base; None where it does not apply to it."""
+    arena = make_arena(text=True)
+    plain = arena.make()
     modules = dict(plain.named_modules())
     try:
-        net = fresh(method, ground)
+        net = fresh(method, arena)
     except LitmusError:
         return None
     roles = _roles(plain)

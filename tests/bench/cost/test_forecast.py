@@ -272,7 +272,7 @@ def test_the_command(tmp_path, monkeypatch):
     said = ask.invoke(app, ["fit", "--base", "pocket", "--methods", "bias", "--json"])
     assert json.loads(said.stdout)["rows"][0]["scalars"] == 26_820
     folder = tmp_path / "fit"
-    for line in ("counting 1 method on pocket", "1 rows are there already"):
+    for line in ("counting 1 method on pocket", "1 rows are already counted"):
         said = ask.invoke(app, ["fit", "--base", "pocket", "--methods", "bias", "--write", str(folder)])
         assert line in said.output
         assert "fit.md" in said.output

@@ -36,7 +36,7 @@ class Way:
 
 @dataclass(frozen=True)
 class Places:
-    """`ways` by pair and size; `refused` says why a pair has no place in the base, by `source -> target`."""
+    """`ways` by pair and size; `refused` says why a pair does not exist in the base, by `source -> target`."""
 
     base: str
     ways: tuple[Way, ...]
@@ -77,7 +77,7 @@ def look(
         if position not in POSITIONS:
             raise LitmusError(nearest(position, POSITIONS, "position"))
     refused: dict[str, str] = {}
-    kinds = " and ".join(sorted({type(m).__name__ for kind in ("block", "resblock") for m in _found(net, kind)}))
+    kinds = " and ".join(sorted({type(m).__name__ for kind in ("block", "resblock") for m in _blocks(net, kind)}))
     there = {p for p in POSITIONS if sites(net, p, optional=True)}
     joint = {"attn1o", "attn2o"} <= there and "attn2i" not in there  # one attention: both names mean its output
     for position in dict.fromkeys((*inputs, *outputs)):
@@ -104,7 +104,7 @@ def look(
     return Places(base, tuple(ways), refused)
 
 
-def _found(net: Any, kind: str) -> list[Any]:
+def _blocks(net: Any, kind: str) -> list[Any]:
     from bench.network.sites import sites
 
     return list(sites(net, kind, optional=True).values())
@@ -131,8 +131,8 @@ def _way(net: Any, pair: tuple[str, str], size: int, sizes: str) -> Way:
 
 
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
-    found = find(**request)
-    return {"ways": [asdict(way) for way in found.ways], "refused": found.refused}
+    reply = find(**request)
+    return {"ways": [asdict(way) for way in reply.ways], "refused": reply.refused}
 
 
 if __name__ == "__main__":

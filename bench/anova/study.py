@@ -1,6 +1,6 @@
 """The study of adapter positions: a protocol with an [anova] table as a board of ordered cells. Imports no torch.
 
-`<board>/design.json` says which record is which cell of the grid, what a base has no place for, and what the fraction
+`<board>/design.json` says which record is which cell of the grid, which pairs a base lacks, and what the fraction
 leaves mixed up; the report reads it beside the records.
 """
 
@@ -107,10 +107,10 @@ def plan(
         planned = board.plan(own, folder, retry_failed, catalogue[base] if catalogue else None, stored=stored)
         runs |= planned.plan
         notes += planned.notes
-    found, ordered = _match(chosen, places, runs)
+    by_key, ordered = _match(chosen, places, runs)
     todo, have = board.missing(ordered, stored.records, retry_failed)
     whole = board.Board(protocol, folder, ordered, todo, have, tuple(notes), stored=stored)
-    return Study(whole, found, places, len(pairs) * len(forms(a)) * len(blocks), len(blocks), each, a.budget)
+    return Study(whole, by_key, places, len(pairs) * len(forms(a)) * len(blocks), len(blocks), each, a.budget)
 
 
 def _row(cell: Cell, places: Places) -> Row:
@@ -135,14 +135,14 @@ def _match(chosen: list[Cell], places: dict[str, Places], runs: dict[str, Run]) 
         if one.method != "adapter":
             untrained.setdefault(one.block, []).append((key, one))
     keys = {name(r.base, r.task, r.seed, r.lr, r.hyper): k for k, r in runs.items() if r.method == "adapter"}
-    found: dict[str, Cell] = {}
+    by_key: dict[str, Cell] = {}
     ordered: dict[str, Run] = {}
     for cell in chosen:
         ordered |= {k: r for k, r in untrained.pop(cell.block, ())}
         key = keys[name(cell.base, cell.task, cell.seed, cell.lr, _hyper(cell, places[cell.base]))]
-        found.setdefault(key, cell)
+        by_key.setdefault(key, cell)
         ordered[key] = runs[key]
-    return found, ordered
+    return by_key, ordered
 
 
 def run(study: Study, say: board.Say, command: tuple[str, ...] = COMMAND) -> dict[str, Record]:
@@ -170,8 +170,8 @@ def write_design(study: Study) -> Path:
         "factors": a.model_dump(mode="json"),
         "grid": study.grid,
         "replicates": [study.replicates, study.grid // len(some.pairs)],
-        "sizes": {base: [asdict(way) for way in found.ways] for base, found in study.places.items()},
-        "refused": {base: found.refused for base, found in study.places.items()},
+        "sizes": {base: [asdict(way) for way in place.ways] for base, place in study.places.items()},
+        "refused": {base: place.refused for base, place in study.places.items()},
         "aliases": aliases(list(study.cells.values())),
         "efficiency": _efficiency(study),
         "cells": {key: asdict(cell) for key, cell in study.cells.items()},

@@ -25,7 +25,7 @@ class Arena:
     """Where a method is tried: a factory of one and the same frozen network, and what to feed it.
 
     x, target (B, C, H, W); t (B,); context (B, L, D). With `ids` (B, L) the context is what the network's own text side
-    makes of them. `kept` holds the networks that checks share, of one method at a time.
+    makes of them. `cache` holds the networks that checks share, of one method at a time.
     """
 
     make: Callable[[], Network]
@@ -34,7 +34,7 @@ class Arena:
     context: Tensor
     target: Tensor
     ids: Tensor | None = None
-    kept: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+    cache: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def run(self, net: Network) -> Tensor:
         context = self.context if self.ids is None else net.encode(self.ids)
@@ -139,23 +139,23 @@ def idle(arena: Arena) -> set[str]:
 
     SD 3's last block asks the text's queries for an answer that nobody reads.
     """
-    if "idle" not in arena.kept:
+    if "idle" not in arena.cache:
         net = arena.make().requires_grad_(True)
         arena.loss(net).backward()
         parts = {path: list(m.parameters(recurse=False)) for path, m in net.named_modules()}
         still = {path: all(p.grad is None or not p.grad.any() for p in own) for path, own in parts.items() if own}
-        arena.kept["idle"] = {path for path, yes in still.items() if yes}
-    return arena.kept["idle"]
+        arena.cache["idle"] = {path for path, yes in still.items() if yes}
+    return arena.cache["idle"]
 
 
 def _shared(what: str, method: Method | None, arena: Arena, make: Callable[[], Network]) -> Network:
     owner = (type(method), repr(method))
     key = (what, owner if method is not None else None)
-    for other in [k for k in arena.kept if method is not None and isinstance(k, tuple) and k[1] not in (owner, None)]:
-        del arena.kept[other]
-    if key not in arena.kept:
-        arena.kept[key] = make()
-    return arena.kept[key]
+    for other in [k for k in arena.cache if method is not None and isinstance(k, tuple) and k[1] not in (owner, None)]:
+        del arena.cache[other]
+    if key not in arena.cache:
+        arena.cache[key] = make()
+    return arena.cache[key]
 
 
 @torch.enable_grad()

@@ -103,14 +103,14 @@ def _few(reasons: list[str]) -> str:
 def trains_only_its_own(method: Method, arena: Arena) -> None:
     """Training moves every trainable tensor and no other, buffers included."""
     before, net = start(method, arena), trained(method, arena)
-    own = set(state(before))
-    parts = {key.split(".")[0] for key in own}
+    trainable = set(state(before))
+    parts = {key.split(".")[0] for key in trainable}
     if method.trains:
         assert parts == SIDES[method.side], f"side = {method.side!r}, yet what is trainable lies in {some(parts)}"
     tensors = dict(before.named_parameters()) | dict(before.named_buffers())
     moved = {k for k, p in (*net.named_parameters(), *net.named_buffers()) if k in tensors and not p.equal(tensors[k])}
-    assert not moved - own, f"training moved what is not trainable: {some(moved - own)}"
-    back = own - moved if type(method).step is Method.step else own - moved - _pulled(method, arena)
+    assert not moved - trainable, f"training moved what is not trainable: {some(moved - trainable)}"
+    back = trainable - moved if type(method).step is Method.step else trainable - moved - _pulled(method, arena)
     lame = {key for key in back if not any(key.startswith(f"{path}.") for path in idle(arena))}
     assert not lame, f"trainable, but training never moved it: {some(lame)}"
     optimised = {id(p) for group in method.groups(net, method.lr) for p in group["params"]}
@@ -214,7 +214,7 @@ def merges_into_base(method: Method, arena: Arena) -> None:
     except Exception:  # its class, or a module that it shares with the copy, is no longer what it was
         kept = False
     if not kept:
-        arena.kept.clear()
+        arena.cache.clear()
     assert kept, "merging a deep copy breaks the network that it was copied from"
 
 
@@ -253,10 +253,12 @@ def figures_agree(method: Method, arena: Arena) -> None:
     """The four counts fit together and with `count`, on the meta device."""
     net = bare(arena)
     with torch.device("meta"):
-        said = figures(method, net)
-    assert said.trainable == method.count(net) == said.stored, f"{said} against count {method.count(net):,}"
-    assert 0 <= said.buffers <= said.active, f"buffers are part of what is active: {said}"
-    assert said.active > 0 or method.mergeable, "nothing is added to the base, so it is merged: drop mergeable = False"
+        counted = figures(method, net)
+    assert counted.trainable == method.count(net) == counted.stored, f"{counted} against count {method.count(net):,}"
+    assert 0 <= counted.buffers <= counted.active, f"buffers are part of what is active: {counted}"
+    assert counted.active > 0 or method.mergeable, (
+        "nothing is added to the base, so it is merged: drop mergeable = False"
+    )
 
 
 Check = Callable[[Method, Arena], None]
@@ -312,9 +314,11 @@ def refusal(method: Method, make_net: Callable[[], Network]) -> str | None:
             reasons.append(None)
         except LitmusError as error:
             reasons.append(str(error))
-    said, done = reasons
-    assert (said is None) == (done is None), f"count says {said or 'yes'}, attach says {done or 'yes'}"
-    return said
+    by_count, by_attach = reasons
+    assert (by_count is None) == (by_attach is None), (
+        f"count says {by_count or 'yes'}, attach says {by_attach or 'yes'}"
+    )
+    return by_count
 
 
 def check_method(method: Method, make_net: Callable[[], Network] | None = None) -> None:
@@ -328,11 +332,11 @@ def check_file(path: str | Path) -> list[Result]:
 
     Raises LitmusError when the file cannot be loaded; a file without a method is one failed result.
     """
-    found = load_file(path)
-    if not found:
+    loaded = load_file(path)
+    if not loaded:
         return [Result("registers_a_method", False, "no class is decorated with @register from bench.method", "")]
     results: list[Result] = []
-    for cls in found:
+    for cls in loaded:
         try:
             method = cls()
         except Exception as error:

@@ -68,8 +68,8 @@ def _both(net: Network, run: Callable[[Network], Tensor], target: Tensor) -> tup
 def _gradients(of: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """By plain autograd, as a seed trained by itself gets them."""
     leaves = {key: p.clone().requires_grad_() for key, p in tensors.items()}
-    found = torch.autograd.grad(of(leaves), list(leaves.values()), allow_unused=True)
-    return {key: torch.zeros_like(p) if g is None else g for (key, p), g in zip(leaves.items(), found, strict=True)}
+    gradients = torch.autograd.grad(of(leaves), list(leaves.values()), allow_unused=True)
+    return {key: torch.zeros_like(p) if g is None else g for (key, p), g in zip(leaves.items(), gradients, strict=True)}
 
 
 class _Lossy(nn.Module):

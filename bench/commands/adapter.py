@@ -24,5 +24,5 @@ def adapter(file: ADAPTER) -> None:
     tensors, head = files.read(part_folders(path)[0] / files.PEFT_NAME if kind == "peft" else path)
     known = facts.read(head, path)
     rows = [("file", str(path)), ("holds", adapters.sizes(tensors)), ("format", kind)]
-    rows += facts.told(known)[1:] if known else [(key, value[:300]) for key, value in sorted(head.items())]
+    rows += facts.lines(known)[1:] if known else [(key, value[:300]) for key, value in sorted(head.items())]
     print_table(["", ""], [[what, value] for what, value in rows])

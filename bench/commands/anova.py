@@ -30,10 +30,10 @@ def anova(
         str | None, typer.Option(help="equal: as many scalars for every pair; same width; or the released widths")
     ] = None,
     cell_seconds: Annotated[
-        float | None, typer.Option(min=0.01, help="what a cell takes on this machine  [default: the protocol's]")
+        float | None, typer.Option(min=0.01, help="seconds per cell on this machine  [default: the protocol's]")
     ] = None,
     plan: Annotated[
-        bool, typer.Option("--plan", help="say what would run and what a fraction mixes up; run nothing")
+        bool, typer.Option("--plan", help="show what would run and the aliasing of a fraction; run nothing")
     ] = False,
     positions: Annotated[
         bool, typer.Option("--positions", help="list the pairs that the base has, with their sizes; run nothing")
@@ -56,7 +56,7 @@ def anova(
     The paper is "A Closer Look at Parameter-Efficient Tuning in Diffusion Models" (arXiv 2303.18181).
     Every legal way between two positions of a block meets the activations and scales of the protocol on tuning tasks;
     an analysis of variance says which factor decides. Cells run replicate by replicate, so it may be stopped at any
-    time and goes on where it was. ANOVA.md, figures and winner.json come from the records alone.
+    time and resumed. ANOVA.md, figures and winner.json come from the records alone.
 
     Examples:
 
@@ -109,7 +109,7 @@ def anova(
     say(planned.board.headline())
     if plan:
         if rows := study.alias_rows(planned):
-            print_table(["term", "share of it that lies in other terms (1: cannot be told apart)"], rows)
+            print_table(["term", "share of it that lies in other terms (1: fully confounded)"], rows)
         return
     records = study.run(planned, say)
     say(board.summary(planned.board, records))
@@ -122,10 +122,10 @@ def _positions(base: str, factors: object) -> None:
     from bench.protocol.models import Anova
 
     assert isinstance(factors, Anova)
-    found = ask(base, factors.inputs, factors.outputs, factors.sizes, factors.widths)
-    rows = [[w.source, w.target, str(w.width), f"{w.scalars:,}"] for w in found.ways]
+    answer = ask(base, factors.inputs, factors.outputs, factors.sizes, factors.widths)
+    rows = [[w.source, w.target, str(w.width), f"{w.scalars:,}"] for w in answer.ways]
     print_table(["input", "output", "width", "scalars"], rows)
-    for name, why in found.refused.items():
+    for name, why in answer.refused.items():
         say(f"{name}: {why}")
 
 
@@ -145,9 +145,9 @@ def _probe(folder: Path) -> None:
     import sys
 
     if not (folder / "design.json").is_file():
-        raise LitmusError(f"{folder} holds no study (no design.json): litmus anova makes one")
+        raise LitmusError(f"{folder} contains no study (no design.json): litmus anova makes one")
     if subprocess.run([sys.executable, "-m", "bench.anova.probe", str(folder)]).returncode:
-        raise LitmusError("the probe did not end well: what it said stands above; the same command goes on")
+        raise LitmusError("the probe failed, see its output above: the same command resumes it")
 
 
 def _publish(folder: Path) -> None:
@@ -164,9 +164,7 @@ def _publish(folder: Path) -> None:
         raise LitmusError("the package `methods` is not installed: pip install -e . in the clone")
     path = Path(places[0]) / "adapter_winner.json"
     write_bytes(path, json.dumps(table, indent=1, ensure_ascii=False).encode() + b"\n")
-    told = ", ".join(f"{key}={value}" for key, value in table["hyper"].items())
+    settings = ", ".join(f"{key}={value}" for key, value in table["hyper"].items())
     print(path)
-    say(
-        f"adapter is adapter[{told}]; adapter[paper] is the published one. Records name all settings, so none loses its"
-    )
-    say("meaning; where this differs from what it was, boards that list `adapter` have its cells to run again")
+    say(f"adapter now means adapter[{settings}]; adapter[paper] is the published form.")
+    say("Records name all settings and stay valid; boards that list `adapter` run its cells again if this is a change.")

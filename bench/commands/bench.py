@@ -15,7 +15,7 @@ def bench(
 ) -> None:
     """Run a protocol and write its tables, figures and page.
 
-    Only runs without a record are made. Stop it at any time: the same command goes on where it stopped.
+    Only runs without a record are made. Stop it at any time: the same command resumes it.
 
     Examples:
 

@@ -36,9 +36,9 @@ def budgets(
 
     if base not in ARCHITECTURES:
         raise LitmusError(nearest(base, ARCHITECTURES, "base"))
-    found = reached.cells(split(methods), base, [share_of(one) for one in split(share)])
+    cells = reached.cells(split(methods), base, [share_of(one) for one in split(share)])
     if write is not None:
-        reached.write(write, found, base)
+        reached.write(write, cells, base)
         print(write)
     else:
-        print(reached.page(found, base).partition(reached.END)[0].rstrip())
+        print(reached.page(cells, base).partition(reached.END)[0].rstrip())

@@ -23,14 +23,14 @@ def cost(
         typer.Option(help="methods, separated by commas, or all  [default: eight kinds]", show_default=False),
     ] = None,
     weights: Annotated[str, typer.Option(help="real, or random: of that size, without any file")] = "real",
-    reference: Annotated[str, typer.Option(help="the method that all others are raced against")] = "lora",
+    reference: Annotated[str, typer.Option(help="the method that all others are compared with")] = "lora",
     batch: Annotated[int, typer.Option(min=1, help="pictures per step")] = 4,
     resolution: Annotated[int | None, typer.Option(help="of random weights, in pixels  [default: 512]")] = None,
     dtype: Annotated[
         str | None, typer.Option(help="fp32 or bf16  [default: a folder's own, else fp32]", show_default=False)
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda  [default: cuda where there is one]")] = None,
-    blocks: Annotated[int, typer.Option(min=2, help="paired blocks that an interval is taken over")] = 8,
+    blocks: Annotated[int, typer.Option(min=2, help="paired blocks, over which the interval is taken")] = 8,
     calls: Annotated[int, typer.Option(min=1, help="calls per block")] = 2,
     form: Annotated[str, typer.Option("--format", help="table or json")] = "table",
     json_: Annotated[bool, typer.Option("--json", help="the same as --format json")] = False,
@@ -42,7 +42,7 @@ def cost(
 
     Training, inference, attaching, loading and merging are timed. Every figure of time is taken call by call in turns
     with the reference and given as a multiple of it, with a 95 % interval over paired blocks. The reference's own row
-    races two copies of it: that is the machine's unrest. Leave the machine alone meanwhile.
+    compares two copies of it, which shows the machine's noise. Leave the machine idle meanwhile.
 
     Examples:
 
@@ -69,7 +69,7 @@ def cost(
     if chosen == "cuda" and not torch.cuda.is_available():
         raise LitmusError("no CUDA device is here: leave --device out to measure on the CPU")
     setting = Setting(batch=batch, resolution=resolution, dtype=dtype or "fp32")
-    found: list[race.Result] = []
+    results: list[race.Result] = []
     about = _about(chosen) | {"batch": batch, "reference": reference, "resolution": resolution}
     about |= {"blocks": blocks, "calls": calls}
     folder = Path(write.replace("{card}", race_tables.slug(about["device"]))) if write else None
@@ -85,16 +85,16 @@ def cost(
             dtypes[setup.dtype] = None
             about |= {"dtype": " and ".join(dtypes), "weights": " and ".join(weighed)}
             for one in race.race(setup, runners, reference, blocks, calls, before=partial(counted, name)):
-                found.append(one)
+                results.append(one)
                 about["finished"] = now()
                 if one.note:
                     say(f"{one.method} on {one.base}: {one.note}")
                 if folder:  # a race takes minutes: what is stopped keeps what it has
-                    paths = race_tables.write(folder, found, about)
+                    paths = race_tables.write(folder, results, about)
     if form == "json":
-        print(race_tables.as_json(found, about))
+        print(race_tables.as_json(results, about))
     else:
-        print_table(*race_tables.table(found, many=len(split(base)) > 1))
+        print_table(*race_tables.table(results, many=len(split(base)) > 1))
     for path in paths:
         say(str(path))
 
@@ -105,6 +105,6 @@ def _about(device: str) -> dict:
 
     from bench.records.provenance import now, provenance
 
-    said = provenance(now(), threads=torch.get_num_threads()).model_dump()
-    name = torch.cuda.get_device_name() if device == "cuda" else said["machine"]["cpu"]
-    return {"device": name, **said}
+    machine = provenance(now(), threads=torch.get_num_threads()).model_dump()
+    name = torch.cuda.get_device_name() if device == "cuda" else machine["machine"]["cpu"]
+    return {"device": name, **machine}

@@ -19,9 +19,7 @@ def export(
     out: Annotated[Path, typer.Option("--out", "-o", help="where to write: a folder, or kohya's file")],
     form: Annotated[str, typer.Option("--format", "-f", help="diffusers, peft or kohya")] = "diffusers",
     base: ADAPTER_BASE = None,
-    rank: Annotated[
-        int | None, typer.Option(min=1, help="the nearest LoRA of this rank, where the adapter is none")
-    ] = None,
+    rank: Annotated[int | None, typer.Option(min=1, help="approximate the adapter by a LoRA of this rank")] = None,
     any_base: ANY_BASE = False,
     device: DEVICE = None,
     offline: OFFLINE = False,

@@ -33,8 +33,8 @@ def dreambooth(
 ) -> None:
     """Fetch the 30 subjects of DreamBooth (112 MB).
 
-    They come from google/dreambooth, at the commit that Litmus knows. Stop it at any time: the same command goes on
-    where it stopped. Nothing is in place before all of it is verified.
+    They come from google/dreambooth, at the commit that Litmus knows. Stop it at any time: the same command
+    resumes it. No file is in place before all are verified.
 
     Examples:
 
@@ -52,7 +52,7 @@ def dreambooth(
     target = (to or target).expanduser().absolute()
     _get(bundle, target)
     if copy.home().absolute() != target:
-        say(f"note: set LITMUS_DREAMBOOTH={target}, which is where litmus must look now")
+        say(f"note: set LITMUS_DREAMBOOTH={target}, so that litmus looks there")
     print(f"{len(names) or len(copy.classes(target))} subjects: litmus tasks --split test")
 
 
@@ -63,7 +63,7 @@ def styles(
         typer.Option("--list", help="a list of pictures (docs/tasks.md shows one)  [default: four paintings]"),
     ] = None,
     pin: Annotated[
-        bool, typer.Option("--pin", help="write the checksums that the list lacks, from what comes")
+        bool, typer.Option("--pin", help="write the checksums that the list lacks, from the download")
     ] = False,
     to: TO = None,
 ) -> None:
@@ -120,10 +120,10 @@ def _get(bundle: Bundle, target: Path) -> None:
         with _shown(bundle.name) as show:
             outcome = get(bundle, target, show)
     except KeyboardInterrupt:
-        say("stopped: what has arrived is kept, the same command goes on from there")
+        say("stopped: what was received is kept, the same command resumes it")
         raise typer.Exit(130) from None
-    said = f"{outcome.received} files received, " if outcome.received else "nothing to receive, "
-    print(f"{outcome.folder}: {said}{outcome.received + outcome.kept} verified")
+    received = f"{outcome.received} files received, " if outcome.received else "nothing to receive, "
+    print(f"{outcome.folder}: {received}{outcome.received + outcome.kept} verified")
 
 
 @contextmanager
@@ -140,8 +140,8 @@ def _shown(name: str) -> Iterator[Callable[[Tally], None]]:
             task = bar.add_task(name, total=None, left="")
 
             def draw(tally: Tally) -> None:
-                said = f"{tally.files_done}/{tally.files} files"
-                bar.update(task, total=tally.bytes_all or None, completed=tally.bytes_done, left=said + _left(tally))
+                done = f"{tally.files_done}/{tally.files} files"
+                bar.update(task, total=tally.bytes_all or None, completed=tally.bytes_done, left=done + _left(tally))
 
             yield draw
         return

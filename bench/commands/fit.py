@@ -25,11 +25,11 @@ def fit(
     attention: Annotated[str, typer.Option(help="fused, or math: the whole matrix is written out")] = "fused",
     checkpointing: Annotated[bool, typer.Option("--checkpointing", help="count only with checkpointing")] = False,
     vram: Annotated[str, typer.Option(help="the card's memory: 12GB")] = "24GB",
-    reserve: Annotated[str, typer.Option(help="of that, what tensors cannot have")] = "1GB",
+    reserve: Annotated[str, typer.Option(help="of that, reserved for other than tensors")] = "1GB",
     form: Annotated[str, typer.Option("--format", help="table, md, csv or json")] = "table",
     json_: Annotated[bool, typer.Option("--json", help="the same as --format json")] = False,
     write: Annotated[
-        Path | None, typer.Option(help="folder for fit.md, .csv, .json and .svg; goes on from what lies there")
+        Path | None, typer.Option(help="folder for fit.md, .csv, .json and .svg; resumes from its rows")
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="measure the forecast's error on small networks")] = False,
     device: Annotated[str, typer.Option(help="where --check measures: cpu or cuda")] = "cpu",
@@ -38,7 +38,7 @@ def fit(
 
     Needs neither weights nor a GPU. Each method's step is run on shapes alone: trained scalars, stored bytes, AdamW's
     bytes, saved activations, peak memory, theoretical FLOPs, and whether that goes into a card's memory, with gradient
-    checkpointing if need be.
+    checkpointing if needed.
 
     Examples:
 
@@ -63,26 +63,26 @@ def fit(
     room = forecast.gigabytes(vram), forecast.gigabytes(reserve)
     setting = forecast.Setting(batch, resolution, dtype, attention, checkpointing, *room, trained)
     bases = [] if base == "all" else split(base)
-    found = tables.kept(write, setting) if write else []
-    done = {(row.base, row.method) for row in found}
+    rows = tables.read_rows(write, setting) if write else []
+    done = {(row.base, row.method) for row in rows}
     if done:
-        say(f"{len(done)} rows are there already")
+        say(f"{len(done)} rows are already counted")
     todo = forecast.wanted(split(methods), bases, setting, skip=lambda *one: one in done)
     with counting([name for name, _ in todo]) as counted:
         for name, method in todo:
             counted(name)
-            found.append(forecast.row(name, method, setting))
+            rows.append(forecast.row(name, method, setting))
             if write:
-                tables.keep(write, found, setting)
+                tables.write_rows(write, rows, setting)
     if write:
-        for path in tables.write(write, found, setting):
+        for path in tables.write(write, rows, setting):
             print(path)
         return
     if form == "table":
-        print_table(*tables.table(found, setting, many=len({row.base for row in found}) > 1))
+        print_table(*tables.table(rows, setting, many=len({row.base for row in rows}) > 1))
     else:
-        print(tables.written(found, setting, form))
-    for line in tables.refusals(found):
+        print(tables.written(rows, setting, form))
+    for line in tables.refusals(rows):
         say(line)
 
 
@@ -100,10 +100,10 @@ def _check(folder: Path | None, device: str, bases: list[str], methods: list[str
         raise LitmusError("no CUDA device is here: leave --device out to measure on the CPU")
     names = [base_name(b) for b in bases]
     with counting(check.planned(names, methods), "checking", "step") as counted:
-        found = list(check.checks(names, methods, device=device, before=counted))
-    header, body = check.table(found)
+        measured = list(check.checks(names, methods, device=device, before=counted))
+    header, body = check.table(measured)
     print_table(header, body)
-    print(check.worst(found))
-    if folder is not None and found:
-        said = ", ".join(f"{name} {number}" for name, number in versions().items())
-        print(save(folder / f"accuracy-{device}.md", check.page(found, said, markdown(header, body)).encode()))
+    print(check.worst(measured))
+    if folder is not None and measured:
+        releases = ", ".join(f"{name} {number}" for name, number in versions().items())
+        print(save(folder / f"accuracy-{device}.md", check.page(measured, releases, markdown(header, body)).encode()))

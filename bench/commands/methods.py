@@ -43,7 +43,7 @@ def methods(
         if board is not None:
             from bench.report import gallery
 
-            shown = gallery.write(board_folder(board), write, [*zoo.own()])
+            shown = gallery.write(board_folder(board), write, [*zoo.builtin()])
         zoo.write(write, shown)
         print(write)
         return
@@ -63,6 +63,6 @@ def methods(
     if cls.formula:
         print(cls.formula)
     facts = {"mergeable": one.mergeable, "packable": one.packable, "exact start": one.exact_start}
-    said = [f"{fact}: {zoo.yes(it)}" for fact, it in facts.items()]
-    print(", ".join([*said, f"needs data: {zoo.yes(cls.needs_data)}", f"side: {cls.side}"]) + "\n")
+    shown_facts = [f"{fact}: {zoo.yes(it)}" for fact, it in facts.items()]
+    print(", ".join([*shown_facts, f"needs data: {zoo.yes(cls.needs_data)}", f"side: {cls.side}"]) + "\n")
     print_table(*zoo.settings(cls))

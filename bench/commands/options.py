@@ -41,7 +41,7 @@ ADAPTER = Annotated[
 ADAPTER_BASE = Annotated[
     str | None, typer.Option("--base", help="the base it is for  [default: the one that the file names, else pocket]")
 ]
-ANY_BASE = Annotated[bool, typer.Option("--any-base", help="take it although it was trained on another base")]
+ANY_BASE = Annotated[bool, typer.Option("--any-base", help="accept an adapter that was trained on another base")]
 
 # --- a base of diffusers, training and sampling ---------------------------------------------------------------------
 
@@ -60,18 +60,26 @@ DEVICE = Annotated[
     str | None, typer.Option(help="cuda, cuda:1, mps, cpu  [default: a GPU where there is one]", rich_help_panel=_BASE)
 ]
 OFFLINE = Annotated[
-    bool, typer.Option("--offline", help="fetch nothing: what is not here is said", rich_help_panel=_BASE)
+    bool, typer.Option("--offline", help="download nothing; a missing file is an error", rich_help_panel=_BASE)
 ]
-ACCUMULATE = Annotated[int | None, typer.Option(help="batches to one step  [default: 1]", rich_help_panel=_TRAINING)]
+ACCUMULATE = Annotated[
+    int | None, typer.Option(help="batches per optimiser step  [default: 1]", rich_help_panel=_TRAINING)
+]
 CHECKPOINTING = Annotated[
-    bool, typer.Option("--checkpointing", help="a third more time for far less memory", rich_help_panel=_TRAINING)
+    bool,
+    typer.Option(
+        "--checkpointing", help="gradient checkpointing: a third more time, far less memory", rich_help_panel=_TRAINING
+    ),
 ]
 OPTIMIZER = Annotated[str | None, typer.Option(help="adamw, or adamw8bit (bitsandbytes)", rich_help_panel=_TRAINING)]
 MIN_SNR = Annotated[
     float | None, typer.Option(help="gamma of min-SNR weighting, usually 5  [default: none]", rich_help_panel=_TRAINING)
 ]
 EMA = Annotated[
-    float | None, typer.Option(help="decay of a running mean, 0.99 say  [default: none]", rich_help_panel=_TRAINING)
+    float | None,
+    typer.Option(
+        help="decay of the exponential moving average, such as 0.99  [default: none]", rich_help_panel=_TRAINING
+    ),
 ]
 COMPILE = Annotated[bool, typer.Option("--compile", help="train through torch.compile", rich_help_panel=_TRAINING)]
 SAMPLE_STEPS = Annotated[

@@ -34,10 +34,10 @@ def params(
 
     if form not in counts.FORMATS:
         raise LitmusError(nearest(form, dict.fromkeys(counts.FORMATS), "format"))
-    found = counts.rows(split(methods), split(bases), [share_of(s) for s in split(share)])
+    rows = counts.rows(split(methods), split(bases), [share_of(s) for s in split(share)])
     if form == "table":
-        print_table(*counts.wide(found))
+        print_table(*counts.wide(rows))
     else:
-        print(counts.written(found, form))
-    for line in refusals(found):
+        print(counts.written(rows, form))
+    for line in refusals(rows):
         say(line)

@@ -26,7 +26,7 @@ def train(
 ) -> None:
     """Train base and evaluators from scratch.
 
-    Stop it at any time: the same command goes on where it stopped. Stages: vae, latents, denoiser, evaluators, decoder,
+    Stop it at any time: the same command resumes it. Stages: vae, latents, denoiser, evaluators, decoder,
     export. About two to three hours of two cores in all.
     """
     from bench.core.paths import results

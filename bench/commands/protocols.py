@@ -9,8 +9,8 @@ def protocols() -> None:
     """List the protocols that come with Litmus."""
     from bench.protocol.models import load_protocol, protocol_names
 
-    found = [load_protocol(name) for name in protocol_names()]
+    loaded = [load_protocol(name) for name in protocol_names()]
     print_table(
         ["protocol", "base", "tasks", "methods", "about"],
-        [[p.name, p.base, str(len(p.tasks)), str(len(p.methods)), p.title] for p in found],
+        [[p.name, p.base, str(len(p.tasks)), str(len(p.methods)), p.title] for p in loaded],
     )

@@ -18,7 +18,9 @@ def run(
     method: Annotated[
         list[str], typer.Option("--method", "-m", help="lora, lora[rank=8], ...", autocompletion=method_names)
     ],
-    identifier: Annotated[str | None, typer.Option(help="the rare word that names the concept in captions")] = None,
+    identifier: Annotated[
+        str | None, typer.Option(help="the rare word that stands for the concept in captions")
+    ] = None,
     class_word: Annotated[str | None, typer.Option(help="what the pictures show: dog, mug, ...")] = None,
     kind: Annotated[str | None, typer.Option(help="subject or style")] = None,
     lr: Annotated[float | None, typer.Option(help="learning rate  [default: each method's own]")] = None,

@@ -18,7 +18,7 @@ def score(
     task: Annotated[str, typer.Option(help="folder:PATH, or a task's name (litmus tasks)")],
     base: ADAPTER_BASE = None,
     identifier: Annotated[
-        str | None, typer.Option(help="a folder's: the word that calls the concept up, the adapter's trigger")
+        str | None, typer.Option(help="a folder's: the identifier, which is the adapter's trigger word")
     ] = None,
     class_word: Annotated[str | None, typer.Option(help="a folder's: what the pictures show: dog, mug, ...")] = None,
     kind: Annotated[str | None, typer.Option(help="a folder's: subject or style")] = None,
@@ -57,9 +57,9 @@ def score(
     tuned = adapted(lora, base, any_base, device)
     folder = out or results() / "scored" / f"{tuned.file.stem}-{given.name.replace('/', '-')}"
     sampling = Sample(steps=steps, guidance=guidance)
-    found = scoring.score(tuned, given, load_extractors(extractors), sampling, single.numbers(seeds), folder, say)
-    print_table(*found.table())
-    for note in found.notes:
+    scored = scoring.score(tuned, given, load_extractors(extractors), sampling, single.numbers(seeds), folder, say)
+    print_table(*scored.table())
+    for note in scored.notes:
         say(f"note: {note}")
-    for path in found.files:
+    for path in scored.files:
         print(path)

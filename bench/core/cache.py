@@ -27,11 +27,11 @@ def cache_path(kind: str, facts: Any, suffix: str) -> Path:
 
 def cached(kind: str, facts: Any, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
     """`compute()`, or what it gave when it was last asked with the same `facts`."""
-    found = stored(kind, facts)
-    if found is None:
-        found = compute()
-        store(kind, facts, found)
-    return found
+    tensors = stored(kind, facts)
+    if tensors is None:
+        tensors = compute()
+        store(kind, facts, tensors)
+    return tensors
 
 
 def stored(kind: str, facts: Any) -> dict[str, Tensor] | None:
@@ -86,9 +86,9 @@ def sha256_file(path: Path) -> str:
     with suppress(OSError):
         return file.read_text(encoding="ascii")
     with real.open("rb") as handle:
-        found = hashlib.file_digest(handle, "sha256").hexdigest()
-    _write(file, lambda part: part.write_text(found, encoding="ascii"))
-    return found
+        digest = hashlib.file_digest(handle, "sha256").hexdigest()
+    _write(file, lambda part: part.write_text(digest, encoding="ascii"))
+    return digest
 
 
 REMEMBERED = 2**24  # bytes: 16 MiB are read in an instant

@@ -16,7 +16,7 @@ def markdown(header: list[str], body: list[list[str]]) -> str:
 
 
 def split(text: str | None) -> list[str]:
-    """Names parted by commas; a comma inside brackets parts settings, not names."""
+    """Names separated by commas; a comma inside brackets separates settings, not names."""
     return [part.strip() for part in re.split(r",(?![^\[]*\])", text or "") if part.strip()]
 
 
@@ -49,13 +49,13 @@ def span(seconds: float | None) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def refusals(found: Iterable[Any]) -> list[str]:
-    """A line for each reason why a method has no place, with the bases it holds for.
+def refusals(rows: Iterable[Any]) -> list[str]:
+    """A line for each reason why a method does not apply, with the bases where it does not.
 
-    `found` are rows of any table with method, base, scalars (None where it has no place) and note.
+    `rows` are rows of any table with method, base, scalars (None where it does not apply) and note.
     """
     reasons: dict[tuple[str, str], list[str]] = {}
-    for row in found:
+    for row in rows:
         if row.scalars is None and (at := reasons.setdefault((row.method, row.note), [])) is not None:
             at += [row.base] * (row.base not in at)
     return [f"{method} on {', '.join(bases)}: {note}" for (method, note), bases in reasons.items()]

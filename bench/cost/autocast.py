@@ -67,13 +67,13 @@ _active: list[_Region] = []
 def casting(device: str) -> Iterator[None]:
     """torch.autocast(device, torch.bfloat16), "cuda" or "cpu", for tensors on the meta device."""
     _registered()
-    told = torch._C._dispatch_tls_is_dispatch_key_included(KEY)
+    included = torch._C._dispatch_tls_is_dispatch_key_included(KEY)
     _active.append(_Region(policies(device), _active[-1].casts if _active else {}))  # one cache, as torch has it
     _switch(True)
     try:
         yield
     finally:
-        _switch(told)
+        _switch(included)
         _active.pop()
 
 
@@ -103,8 +103,8 @@ def policies(device: str) -> dict[str, Callable[..., Any]]:
     named = {name: how for names, how in ((LOWER, _lower), (WIDEST, _widest), (RESULT, _result))
              for name in names[device].split()}  # fmt: skip
     known = torch._C._dispatch_get_registrations_for_dispatch_key(KEYS[device])
-    own = [name.removeprefix("aten::") for name in known if name.startswith("aten::")]
-    return {name: named.get(name, _full) for name in own}
+    operators = [name.removeprefix("aten::") for name in known if name.startswith("aten::")]
+    return {name: named.get(name, _full) for name in operators}
 
 
 def _switch(on: bool) -> None:

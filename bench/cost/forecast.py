@@ -149,9 +149,9 @@ def base_name(text: str) -> str:
     """The architecture that `text` names, in full or by a beginning that no other has."""
     if text in ARCHITECTURES:
         return text
-    found = [name for name in ARCHITECTURES if name.startswith(text.lower())]
-    if len(found) == 1:
-        return found[0]
+    matches = [name for name in ARCHITECTURES if name.startswith(text.lower())]
+    if len(matches) == 1:
+        return matches[0]
     raise LitmusError(nearest(text, ARCHITECTURES, "base", "litmus fit --help"))
 
 
@@ -200,10 +200,10 @@ def tuned(net: Network, method: Method, trained: str = "fp32") -> Network:
     Texts are encoded once before training and their encoders dropped, unless a method trains them. With `trained`
     "fp32" as the trainer attaches it, else in the precision that the method's own attach gives.
     """
-    own = bare(net, method)
+    adapted = bare(net, method)
     if trained != "fp32":
-        return attached(method, copy.deepcopy(own), rng("fit"))
-    return attached_copy(own, method, lambda: rng("fit"))
+        return attached(method, copy.deepcopy(adapted), rng("fit"))
+    return attached_copy(adapted, method, lambda: rng("fit"))
 
 
 def bare(net: Network, method: Method) -> Network:
@@ -229,12 +229,12 @@ def batch(
     with torch.device("cpu"):
         like = next(net.denoiser.parameters())
         like = torch.empty(0, dtype=picture or like.dtype, device=like.device)
-        found = Example.random((size, channels, side, side), tokens, wide, like, text)
+        example = Example.random((size, channels, side, side), tokens, wide, like, text)
         if net.text is None:
-            return found
+            return example
         ids = torch.full((size, tokens), 5)
         ids[:, 0] = 1
-        return replace(found, ids=ids.to(like.device))
+        return replace(example, ids=ids.to(like.device))
 
 
 def tokens(base: str) -> int:
@@ -262,8 +262,8 @@ def _steps(method: Method, net: Network, example: Example, setting: Setting) -> 
 @lru_cache(maxsize=1)
 def _frozen(base: str, dtype: torch.dtype) -> Network:
     """The base in shapes alone, in `dtype`, as it is loaded: not to be changed."""
-    found = shape(base)
-    net = copy.deepcopy(found).to(dtype).to("meta")
+    network = shape(base)
+    net = copy.deepcopy(network).to(dtype).to("meta")
     if base == "pocket":
         from diffusers.models.attention_processor import AttnProcessor
 
@@ -289,7 +289,7 @@ def _scalars(base: str) -> int:
 
 def gigabytes(text: str) -> float:
     """Memory as people write it, in GiB: "12", "12GB", "12 GiB", "11264MB". Cards are sold in GB and hold GiB."""
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:([GM])i?B?)?\s*", text, re.IGNORECASE)
-    if not found:
+    parsed = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:([GM])i?B?)?\s*", text, re.IGNORECASE)
+    if not parsed:
         raise LitmusError(f"cannot read the memory {text!r}: write 12GB or 11264MB")
-    return float(found[1]) / (1024 if (found[2] or "G").upper() == "M" else 1)
+    return float(parsed[1]) / (1024 if (parsed[2] or "G").upper() == "M" else 1)

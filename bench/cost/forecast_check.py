@@ -74,7 +74,7 @@ def checks(
     ways: Sequence[bool] = WAYS,
     before: Callable[[str], None] = lambda base: None,
 ) -> Iterator[Check]:
-    """Forecast and measure each method on each small base; what has no place is left out.
+    """Forecast and measure each method on each small base; methods that do not apply are left out.
 
     `size` is the batch, `side` that of its latents, `ways` says without and with checkpointing. `before` is called with
     the base's name before each, those that are left out included: `planned` has the names.
@@ -111,7 +111,7 @@ def _check(base: str, real: Network, method: Method, size: int, side: int, way: 
         example = batch(net, size, side, SMALL[base].tokens, torch.float32, first.dtype)
         return counted(method, net, example, autocast), example
 
-    def own() -> AbstractContextManager[Any]:
+    def precision() -> AbstractContextManager[Any]:
         return torch.autocast(kind, torch.bfloat16) if mixed else nullcontext()
 
     net = tuned(real, method)
@@ -119,8 +119,8 @@ def _check(base: str, real: Network, method: Method, size: int, side: int, way: 
         bare = tuned(emptied(real), method)
         matched(bare, net)
         said, _ = count(bare, lambda: casting(kind) if mixed else nullcontext())
-    seen, example = count(net, own)
-    peak = seen.resident + allocated(TrainingStep(method, net, example, own, fused=True), example.x.device)
+    seen, example = count(net, precision)
+    peak = seen.resident + allocated(TrainingStep(method, net, example, precision, fused=True), example.x.device)
     return Check(
         base, method.spec, _dtype(real), way, size, side, example.x.device.type,
         said.peak, seen.peak, peak, said.saved, seen.saved,
@@ -154,7 +154,7 @@ def allocated(step: Callable[[], None], device: torch.device) -> int:
     return most
 
 
-def table(found: Sequence[Check]) -> tuple[list[str], list[list[str]]]:
+def table(results: Sequence[Check]) -> tuple[list[str], list[list[str]]]:
     """Header and rows, one per check."""
     header = [
         "base",
@@ -169,7 +169,7 @@ def table(found: Sequence[Check]) -> tuple[list[str], list[list[str]]]:
         "saved, error",
     ]
     body = []
-    for c in found:
+    for c in results:
         numbers = [f"{c.forecast:,}", f"{c.live:,}", _percent(c.error_live), f"{c.allocated:,}"]
         title = f"{ARCHITECTURES[c.base].title}, small"
         yes = "yes" if c.checkpointing else "no"
@@ -177,21 +177,21 @@ def table(found: Sequence[Check]) -> tuple[list[str], list[list[str]]]:
     return header, body
 
 
-def worst(found: Sequence[Check]) -> str:
+def worst(results: Sequence[Check]) -> str:
     """One line: the largest errors of all."""
-    if not found:
+    if not results:
         return "nothing was measured"
-    live, given = (max((getattr(c, f) for c in found), key=abs) for f in ("error_live", "error_allocated"))
-    return f"{len(found)} steps: off by {_percent(live)} of live bytes at worst, {_percent(given)} of allocated bytes"
+    live, given = (max((getattr(c, f) for c in results), key=abs) for f in ("error_live", "error_allocated"))
+    return f"{len(results)} steps: off by {_percent(live)} of live bytes at worst, {_percent(given)} of allocated bytes"
 
 
 def _percent(share: float) -> str:
     return f"{100 * share:+.2f} %"
 
 
-def page(found: Sequence[Check], versions: str, table: str) -> str:
+def page(results: Sequence[Check], versions: str, table: str) -> str:
     """The table as a page of Markdown."""
-    one = found[0]
+    one = results[0]
     size = f"batch {one.batch}, {one.side} x {one.side} latents, on {one.device}"
     lines = [
         "# How far off the forecast is",
@@ -201,7 +201,7 @@ def page(found: Sequence[Check], versions: str, table: str) -> str:
         "Bytes of the peak. Live: tensors counted on the real step. Allocated: given out by torch's allocator, scratch "
         "memory of kernels included. An error above 0 says that the forecast was too high.",
         "",
-        worst(found),
+        worst(results),
         "",
         table,
         "",

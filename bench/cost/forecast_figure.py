@@ -2,54 +2,40 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
 from bench.bases.architectures import ARCHITECTURES
+from bench.core.style import INK, SOFT, render, style
+from bench.core.style import figure as empty
 from bench.cost.forecast import FITS, GIB, NOT, WITH, Row, Setting, verdict
 
-# Okabe and Ito's colours, told apart with every common colour vision.
+# Three of the house's colours, distinguishable with every common colour vision.
 COLOURS = {FITS: "#0072B2", WITH: "#E69F00", NOT: "#D55E00"}
 MARKERS = {FITS: "o", WITH: "s", NOT: "X"}
-INK, SOFT, FAINT = "#1a1a1a", "#6b6b6b", "#ececec"
-RC: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": 8,
-    "text.color": INK,
-    "text.parse_math": False,
-    "axes.edgecolor": SOFT,
-    "axes.linewidth": 0.7,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.spines.left": False,
-    "axes.axisbelow": True,
-    "xtick.color": SOFT,
-    "ytick.color": INK,
-    "svg.hashsalt": "litmus",  # the same ids, hence the same file, every time
-}
+# What differs from the house style: a long list of methods needs small type, and each panel begins with the grid.
+DIFFERS: dict[Any, Any] = {"font.size": 8, "axes.spines.left": False, "ytick.color": INK}
 
 
-def figure(found: Sequence[Row], setting: Setting) -> bytes:
+def figure(forecasts: Sequence[Row], setting: Setting) -> bytes:
     """Methods down, the lightest first, bases across; each mark is a step's peak memory, as SVG.
 
     All panels have one axis, so the pocket base, a hundredth of the others, has a panel only where it is alone.
     """
     import matplotlib
-    from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    counted = [row for row in found if row.plain or row.checkpointed]
+    counted = [row for row in forecasts if row.plain or row.checkpointed]
     bases = [b for b in ARCHITECTURES if any(row.base == b for row in counted)]
     bases = [b for b in bases if b != "pocket"] or bases
     rows = {(row.base, row.method): row for row in counted if row.base in bases}
     order = lightest_first(rows)
     peaks = [x for row in rows.values() for x in _peaks(row)]
     low, high = min(peaks) / 1.25, max([*peaks, setting.vram / 1.2]) * 1.25
-    with matplotlib.rc_context(RC):
-        page = Figure(figsize=(1.9 + 1.45 * len(bases), 1.3 + 0.155 * len(order)), layout="constrained")
+    with style(), matplotlib.rc_context(DIFFERS):
+        page = empty(1.9 + 1.45 * len(bases), 1.3 + 0.155 * len(order))
         panels = page.subplots(1, len(bases), sharex=True, sharey=True, squeeze=False)[0]
         for ax, base in zip(panels, bases, strict=True):
             ax.set_xscale("log", base=2)
@@ -59,7 +45,7 @@ def figure(found: Sequence[Row], setting: Setting) -> bytes:
             ax.set_ylim(len(order) - 0.4, -0.6)
             ax.set_yticks(range(len(order)), order)
             ax.tick_params(axis="y", length=0)
-            ax.grid(color=FAINT, lw=0.6)
+            ax.grid()
             ax.set_title(ARCHITECTURES[base].title, fontsize=9, fontweight="bold", loc="left")
             room = setting.vram - setting.reserve
             ax.axvspan(room, high, color="#f6efe9", lw=0, zorder=0)
@@ -69,8 +55,8 @@ def figure(found: Sequence[Row], setting: Setting) -> bytes:
                     _mark(ax, row, y, setting)
         page.supxlabel("peak memory of a training step, GiB", fontsize=8.5)
         marks = [
-            Line2D([], [], color=COLOURS[said], marker=MARKERS[said], ls="", ms=4.5, label=said)
-            for said in (FITS, WITH, NOT)
+            Line2D([], [], color=COLOURS[fit], marker=MARKERS[fit], ls="", ms=4.5, label=fit)
+            for fit in (FITS, WITH, NOT)
         ]
         marks.append(Line2D([], [], color=INK, marker="|", ls="-", lw=0.8, ms=5, label="its peak with checkpointing"))
         page.legend(
@@ -79,9 +65,7 @@ def figure(found: Sequence[Row], setting: Setting) -> bytes:
             f"it); batch {setting.batch}, {setting.resolution or 512} pixels, {setting.dtype}",
             alignment="left", title_fontproperties={"weight": "bold", "size": 9.5},
         )  # fmt: skip
-        out = io.BytesIO()
-        page.savefig(out, format="svg", metadata={"Date": None})
-    return out.getvalue()
+        return render(page, "svg")
 
 
 def lightest_first(rows: Mapping[tuple[str, str], Row]) -> list[str]:
@@ -101,12 +85,12 @@ def _peaks(row: Row) -> list[float]:
 
 def _mark(ax: Any, row: Row, y: int, setting: Setting) -> None:
     """The plain step's peak (the checkpointed one's where it alone was counted), tied to what checkpointing leaves."""
-    said = verdict(row.plain, row.checkpointed, setting)
+    fit = verdict(row.plain, row.checkpointed, setting)
     peaks = _peaks(row)
     if len(peaks) > 1:
-        ax.plot(peaks, [y, y], color=COLOURS[said], lw=0.8, zorder=2)
-        ax.plot(peaks[1], y, color=COLOURS[said], marker="|", ms=5, zorder=3)
-    ax.plot(peaks[0], y, color=COLOURS[said], marker=MARKERS[said], ms=3.8, mew=0, zorder=4)
+        ax.plot(peaks, [y, y], color=COLOURS[fit], lw=0.8, zorder=2)
+        ax.plot(peaks[1], y, color=COLOURS[fit], marker="|", ms=5, zorder=3)
+    ax.plot(peaks[0], y, color=COLOURS[fit], marker=MARKERS[fit], ms=3.8, mew=0, zorder=4)
 
 
 def _ticks(low: float, high: float) -> list[float]:

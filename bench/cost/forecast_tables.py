@@ -27,11 +27,11 @@ FILE = "fit.json"
 DISTRIBUTIONS = ("torch", "diffusers", "transformers", "peft")
 
 
-def table(found: Sequence[Row], setting: Setting, many: bool) -> tuple[list[str], list[list[str]]]:
+def table(forecasts: Sequence[Row], setting: Setting, many: bool) -> tuple[list[str], list[list[str]]]:
     """Header and one line per row that has numbers, with its base where there are `many`."""
     header = [*(["base"] if many else []), *HEADER, f"on {setting.vram:g} GB"]
     body = []
-    for row in found:
+    for row in forecasts:
         if row.scalars is None:
             continue
         first = [ARCHITECTURES[row.base].title] if many else []
@@ -55,28 +55,28 @@ def table(found: Sequence[Row], setting: Setting, many: bool) -> tuple[list[str]
     return header, body
 
 
-def wide(found: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+def wide(forecasts: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """One line per method, one column per base: the peak, with that of checkpointing behind a stroke."""
-    bases = list(dict.fromkeys(row.base for row in found))
+    bases = list(dict.fromkeys(row.base for row in forecasts))
     lines: dict[str, dict[str, str]] = {}
-    for row in found:
+    for row in forecasts:
         peaks = [f"{step.peak / GIB:.2f}" for step in (row.plain, row.checkpointed) if step]
         lines.setdefault(row.method, {})[row.base] = " / ".join(peaks) + {WITH: " ᶜ", NOT: " ✗"}.get(row.verdict, "")
     header = ["method", *(ARCHITECTURES[base].title for base in bases)]
     return header, [[method, *(cells.get(base) or "–" for base in bases)] for method, cells in lines.items()]
 
 
-def written(found: Sequence[Row], setting: Setting, form: str) -> str:
+def written(forecasts: Sequence[Row], setting: Setting, form: str) -> str:
     """The rows as text: "md", "csv" or "json"."""
     if form == "json":
-        return json.dumps({"setting": asdict(setting), "rows": [asdict(row) for row in found]}, indent=1)
+        return json.dumps({"setting": asdict(setting), "rows": [asdict(row) for row in forecasts]}, indent=1)
     if form == "csv":
-        return _csv(found)
-    return markdown(*table(found, setting, len({row.base for row in found}) > 1))
+        return _csv(forecasts)
+    return markdown(*table(forecasts, setting, len({row.base for row in forecasts}) > 1))
 
 
-def _csv(found: Sequence[Row]) -> str:
-    flat = [_flat(row) for row in found]
+def _csv(forecasts: Sequence[Row]) -> str:
+    flat = [_flat(row) for row in forecasts]
     out = io.StringIO()
     names = list(_flat(Row("", "", plain=Step(*[0] * 7), checkpointed=Step(*[0] * 7))))
     sheet = csv.DictWriter(out, fieldnames=names, restval="", lineterminator="\n")
@@ -115,7 +115,7 @@ def tera(n: int) -> str:
 # --- a folder of results -----------------------------------------------------------------------------------------
 
 
-def kept(folder: Path, setting: Setting) -> list[Row]:
+def read_rows(folder: Path, setting: Setting) -> list[Row]:
     """The rows that lie in `folder`, to go on from; none where they were counted by other versions.
 
     Raises LitmusError when they were counted with another setting.
@@ -124,13 +124,13 @@ def kept(folder: Path, setting: Setting) -> list[Row]:
     if not file.is_file():
         return []
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        same, current = found["setting"] == asdict(setting), found["versions"] == versions()
-        rows = [_row(one) for one in found["rows"]]
+        stored = json.loads(file.read_text(encoding="utf-8"))
+        same, current = stored["setting"] == asdict(setting), stored["versions"] == versions()
+        rows = [_row(one) for one in stored["rows"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise LitmusError(f"cannot read {file} ({error}): move it away, or choose another folder") from None
     if not same:
-        raise LitmusError(f"{folder} holds another setting ({found['setting']}): choose another folder")
+        raise LitmusError(f"{folder} holds another setting ({stored['setting']}): choose another folder")
     return rows if current else []
 
 
@@ -144,30 +144,30 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in DISTRIBUTIONS}
 
 
-def keep(folder: Path, found: Sequence[Row], setting: Setting) -> Path:
+def write_rows(folder: Path, forecasts: Sequence[Row], setting: Setting) -> Path:
     """fit.json alone, so that a count that is stopped goes on from its last row."""
     order = list(ARCHITECTURES)
-    rows = [asdict(row) for row in sorted(found, key=lambda row: order.index(row.base))]
+    rows = [asdict(row) for row in sorted(forecasts, key=lambda row: order.index(row.base))]
     about = {"setting": asdict(setting), "versions": versions(), "rows": rows}
     return save(folder / FILE, json.dumps(about, indent=1).encode())
 
 
-def write(folder: Path, found: Sequence[Row], setting: Setting) -> list[Path]:
+def write(folder: Path, forecasts: Sequence[Row], setting: Setting) -> list[Path]:
     """fit.json, fit.csv, fit.md and the figure, each by atomic rename; rows in the order of bases, then as counted."""
     order = list(ARCHITECTURES)
-    found = sorted(found, key=lambda row: order.index(row.base))
+    forecasts = sorted(forecasts, key=lambda row: order.index(row.base))
     files = {
-        "fit.csv": (_csv(found) + "\n").encode(),
-        "fit.md": page(found, setting).encode(),
+        "fit.csv": (_csv(forecasts) + "\n").encode(),
+        "fit.md": page(forecasts, setting).encode(),
     }
-    if _drawn(found):
-        files["fit.svg"] = figure(found, setting)
-    return [keep(folder, found, setting), *(save(folder / name, content) for name, content in files.items())]
+    if _drawn(forecasts):
+        files["fit.svg"] = figure(forecasts, setting)
+    return [write_rows(folder, forecasts, setting), *(save(folder / name, content) for name, content in files.items())]
 
 
-def _drawn(found: Sequence[Row]) -> bool:
+def _drawn(forecasts: Sequence[Row]) -> bool:
     """Whether there is a step to draw: a method may have its scalars and no number for its step."""
-    return any(row.plain or row.checkpointed for row in found)
+    return any(row.plain or row.checkpointed for row in forecasts)
 
 
 def save(file: Path, content: bytes) -> Path:
@@ -176,7 +176,7 @@ def save(file: Path, content: bytes) -> Path:
     return file
 
 
-def page(found: Sequence[Row], setting: Setting) -> str:
+def page(forecasts: Sequence[Row], setting: Setting) -> str:
     """The tables as one page of Markdown."""
     size = f"{setting.resolution} pixels" if setting.resolution else "512 pixels (the pocket base 64)"
     lines = [
@@ -192,15 +192,15 @@ def page(found: Sequence[Row], setting: Setting) -> str:
         f"Behind the stroke with gradient checkpointing, where the plain step and {setting.reserve:g} GiB of reserve "
         f"do not go into {setting.vram:g} GiB; ᶜ goes into it with checkpointing, ✗ does not.",
         "",
-        markdown(*wide(found)),
+        markdown(*wide(forecasts)),
         "",
     ]
-    if _drawn(found):
+    if _drawn(forecasts):
         lines += ["![methods down, the lightest first, bases across; peak memory of a step](fit.svg)", ""]
-    for base in dict.fromkeys(row.base for row in found):
-        here = [row for row in found if row.base == base]
+    for base in dict.fromkeys(row.base for row in forecasts):
+        here = [row for row in forecasts if row.base == base]
         lines += [f"## {ARCHITECTURES[base].title}", "", markdown(*table(here, setting, many=False)), ""]
-    if said := refusals(found):
+    if said := refusals(forecasts):
         lines += ["## No number", "", *(f"- {line}" for line in said), ""]
     return "\n".join(lines)
 

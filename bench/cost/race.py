@@ -268,9 +268,9 @@ def _calls(setup: Setup, method: Method, net: Network, blocks: int, calls: int, 
 
         return call
 
-    found = spans({name: work(one) for name, one in nets.items()}, warmup, blocks * calls)
+    times = spans({name: work(one) for name, one in nets.items()}, warmup, blocks * calls)
     return {
-        name: ratio(found[name], found["base"], blocks) if name in found else None for name in ("unmerged", "merged")
+        name: ratio(times[name], times["base"], blocks) if name in times else None for name in ("unmerged", "merged")
     }
 
 

@@ -32,13 +32,13 @@ BYTES = (
 )
 
 
-def table(found: Sequence[Result], many: bool) -> tuple[list[str], list[list[str]]]:
+def table(results: Sequence[Result], many: bool) -> tuple[list[str], list[list[str]]]:
     """Header and one line per result; columns of bytes only where something was measured."""
-    bytes_ = [(title, key) for title, key in BYTES if any(getattr(one, key) is not None for one in found)]
+    bytes_ = [(title, key) for title, key in BYTES if any(getattr(one, key) is not None for one in results)]
     header = [*(["base"] if many else []), "method", "trainable", "steps/s", "pictures/s"]
     header += [*(title for title, _ in RATIOS), *(title for title, _ in bytes_)]
     body = []
-    for one in found:
+    for one in results:
         if one.step is None:
             continue
         line = [one.base] if many else []
@@ -58,14 +58,14 @@ def written(ratio: Ratio | None) -> str:
     return f"{ratio.mean:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]"
 
 
-def as_json(found: Sequence[Result], about: Mapping[str, Any]) -> str:
-    return json.dumps({"about": dict(about), "rows": [asdict(one) for one in found]}, indent=1)
+def as_json(results: Sequence[Result], about: Mapping[str, Any]) -> str:
+    return json.dumps({"about": dict(about), "rows": [asdict(one) for one in results]}, indent=1)
 
 
-def as_csv(found: Sequence[Result]) -> str:
+def as_csv(results: Sequence[Result]) -> str:
     """A ratio becomes three columns: step_ratio_mean, _low, _high."""
     flat = []
-    for one in found:
+    for one in results:
         line: dict[str, Any] = {}
         for key in Result.__dataclass_fields__:
             value = getattr(one, key)
@@ -88,7 +88,7 @@ def slug(device: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-") or "unknown"
 
 
-def page(found: Sequence[Result], about: Mapping[str, Any]) -> str:
+def page(results: Sequence[Result], about: Mapping[str, Any]) -> str:
     machine, versions = about["machine"], about["versions"]
     lines = [
         f"# Costs on {about['device']}",
@@ -102,17 +102,17 @@ def page(found: Sequence[Result], about: Mapping[str, Any]) -> str:
         "frozen base's.",
         "",
     ]
-    for base in dict.fromkeys(one.base for one in found):
-        here = [one for one in found if one.base == base]
+    for base in dict.fromkeys(one.base for one in results):
+        here = [one for one in results if one.base == base]
         lines += [f"## {base}", "", markdown(*table(here, many=False)), ""]
         lines += [f"- {one.method}: {one.note}" for one in here if one.note]
         lines += [""] if lines[-1] else []
     return "\n".join(lines)
 
 
-def write(folder: Path, found: Sequence[Result], about: Mapping[str, Any]) -> list[Path]:
+def write(folder: Path, results: Sequence[Result], about: Mapping[str, Any]) -> list[Path]:
     """cost.md, cost.csv and cost.json, each whole or not at all."""
-    texts = {"cost.md": page(found, about), "cost.csv": as_csv(found), "cost.json": as_json(found, about) + "\n"}
+    texts = {"cost.md": page(results, about), "cost.csv": as_csv(results), "cost.json": as_json(results, about) + "\n"}
     for name, text in texts.items():
         with whole(folder / name) as part:
             part.write_text(text, encoding="utf-8")

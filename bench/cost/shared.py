@@ -79,5 +79,5 @@ def training_batch(base: Base, batch: int) -> Example:
     states = text.states if isinstance(text, Context) else text
     like = torch.empty(0, device=base.device)
     _, tokens, wide = states.shape
-    found = Example.random((batch, *base.latent_shape), tokens, wide, like, states.dtype)
-    return replace(found, context=text[[0] * batch]) if isinstance(text, Context) else found
+    drawn = Example.random((batch, *base.latent_shape), tokens, wide, like, states.dtype)
+    return replace(drawn, context=text[[0] * batch]) if isinstance(text, Context) else drawn

@@ -38,14 +38,14 @@ def interleaved(works: Mapping[str, Callable[[], object]], warmup: int = 10, cal
 
 def spans(works: Mapping[str, Callable[[], object]], warmup: int, calls: int) -> dict[str, list[float]]:
     """Seconds of every call, taken in turns, A B A B, so that a machine that warms up or is shared slows all alike."""
-    found: dict[str, list[float]] = {name: [] for name in works}
+    spent: dict[str, list[float]] = {name: [] for name in works}
     for i in range(warmup + calls):
         for name, work in works.items():
             if i < warmup:
                 work()
             else:
-                found[name].append(clocked(work))
-    return found
+                spent[name].append(clocked(work))
+    return spent
 
 
 def clocked(work: Callable[[], object]) -> float:

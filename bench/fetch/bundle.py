@@ -161,14 +161,14 @@ class _Session:
                 if (error := results.get()) is not None:
                     raise error
         except Refused as error:
-            raise self._told(error) from None
+            raise self._explained(error) from None
         finally:  # also when the user stops it
             self.stop.set()
             for thread in threads:
                 thread.join(LINGER)
         return len(todo)
 
-    def _told(self, error: Refused) -> LitmusError:
+    def _explained(self, error: Refused) -> LitmusError:
         had = f"{self.tally.files_done} of {self.tally.files} files are kept for the next try"
         return LitmusError(f"{error}; {had}" + (f". {self.bundle.remedy}" if self.bundle.remedy else ""))
 

@@ -53,7 +53,7 @@ class Tuned:
         if self.parts is not None:
             return self.parts, 0.0
         ours, theirs = _parts(self.base.net), _parts(self.frozen.net)
-        out: Parts = {part: found for part in ours if (found := of_layers(ours[part], theirs[part])) is not None}
+        out: Parts = {part: change for part in ours if (change := of_layers(ours[part], theirs[part])) is not None}
         worst = 0.0
         if len(out) < len(ours) or rank is not None:
             merged = _parts(self.merged(torch.float64))
@@ -95,10 +95,10 @@ def put(base: Base, path: Path, any_base: bool = False) -> Tuned:
     if kind == "peft":
         tuned = base.fork()
         header = peft_files.put(tuned.net.denoiser, path)
-        facts = _told(header, path, base, any_base)
+        facts = _checked_facts(header, path, base, any_base)
         return Tuned(tuned, base, path, kind, facts)
     tensors, header = files.read(path)
-    facts = _told(header, path, base, any_base)
+    facts = _checked_facts(header, path, base, any_base)
     if kind == "litmus":
         tuned, method = saved.restore(base, tensors, facts, path)
         return Tuned(tuned, base, path, kind, facts, method)
@@ -116,7 +116,7 @@ def put(base: Base, path: Path, any_base: bool = False) -> Tuned:
     return Tuned(tuned, base, path, "diffusers" if kind == "unknown" else kind, facts, parts=parts)
 
 
-def _told(header: dict[str, str], path: Path, base: Base, any_base: bool) -> Facts:
+def _checked_facts(header: dict[str, str], path: Path, base: Base, any_base: bool) -> Facts:
     facts = about.read(header, path) or Facts()
     if facts.base_digest and not any_base and not _is_of(facts, base):
         raise LitmusError(
@@ -174,8 +174,8 @@ def _fitted(layer: Any, change: Change, path: str, file: object) -> Change:
     return change
 
 
-def _misfit(file: object, path: str, shape: torch.Size, found: str) -> str:
-    return f"{file} does not fit this base: {path} has the shape {tuple(shape)} in it, and the file {found}"
+def _misfit(file: object, path: str, shape: torch.Size, actual: str) -> str:
+    return f"{file} does not fit this base: {path} has the shape {tuple(shape)} in it, and the file {actual}"
 
 
 def _inject(module: nn.Module, changes: Changes) -> None:

@@ -140,7 +140,7 @@ def of_layers(part: nn.Module, frozen: nn.Module) -> Changes | None:
     ways: dict[type, Callable[[Any, Tensor], Change | None]] = {
         LoraLayer: _of_lora, LoHaLayer: _of_loha, LoKrLayer: _of_lokr
     }  # fmt: skip
-    found: Changes = {}
+    changes: Changes = {}
     seen: set[int] = set()
     for path, layer in part.named_modules():
         if not isinstance(layer, BaseTunerLayer):
@@ -149,11 +149,11 @@ def of_layers(part: nn.Module, frozen: nn.Module) -> Changes | None:
         change = way(layer, frozen.get_submodule(path).weight) if way else None  # type: ignore[arg-type]
         if change is None:
             return None
-        found[path] = change
+        changes[path] = change
         module: Any = layer  # peft's tuner layers are modules, too
         seen |= {id(p) for p in module.parameters()}
     alone = all(id(p) in seen for p in part.parameters() if p.requires_grad)
-    return found if alone else None
+    return changes if alone else None
 
 
 def _of_lora(layer: Any, frozen: Tensor) -> LowRank | None:
@@ -217,7 +217,7 @@ def by_difference(merged: nn.Module, frozen: nn.Module, rank: int | None = None)
     refused, as are changed biases and norms, which LoRA does not know. With `rank` the nearest factors of that rank are
     taken; error is the largest part of a layer's change (Frobenius norm) that they leave out.
     """
-    after, found, worst = dict(merged.named_parameters()), Changes(), 0.0
+    after, changes, worst = dict(merged.named_parameters()), Changes(), 0.0
     for key, before in frozen.named_parameters():
         delta = after[key].detach() - before.detach().double()
         if not delta.any():
@@ -236,5 +236,5 @@ def by_difference(merged: nn.Module, frozen: nn.Module, rank: int | None = None)
         up, down = factored(delta.flatten(1), r)
         worst = worst if rank is None else max(worst, float(s[r:].norm() / s.norm()))
         down = down.view(r, *delta.shape[1:]).to(before)
-        found[path] = LowRank(None, down, up.view(len(delta), r, *(1 for _ in delta.shape[2:])).to(before), 1.0)
-    return found, worst
+        changes[path] = LowRank(None, down, up.view(len(delta), r, *(1 for _ in delta.shape[2:])).to(before), 1.0)
+    return changes, worst

@@ -103,8 +103,8 @@ def weights(base: Base, text: bool = False) -> dict[str, str]:
         return {}
     from bench.bases.source import weights_digest
 
-    found = {"denoiser": weights_digest(base.source)}
-    return found | ({"text": weights_digest(base.source, text=True)} if text else {})
+    digests = {"denoiser": weights_digest(base.source)}
+    return digests | ({"text": weights_digest(base.source, text=True)} if text else {})
 
 
 def _nameless(base: str) -> str:
@@ -143,7 +143,7 @@ def read(metadata: Mapping[str, str] | None, file: object) -> Facts | None:
     return facts
 
 
-def told(facts: Facts) -> list[tuple[str, str]]:
+def lines(facts: Facts) -> list[tuple[str, str]]:
     """The facts in words, for a table: (what, value), leaving out what is not known."""
     scores = ", ".join(f"{name} {value:.3f}" for name, value in sorted(facts.scores.items()) if value is not None)
     hyper = ", ".join(f"{name} {value}" for name, value in sorted(facts.hyper.items()) if value is not None)

@@ -59,10 +59,10 @@ def write(file: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str]) 
     from safetensors.torch import save_file
 
     # A copy of each: safetensors refuses tensors that share memory.
-    own = {key: x.detach().to("cpu", copy=True).contiguous() for key, x in tensors.items()}
+    copies = {key: x.detach().to("cpu", copy=True).contiguous() for key, x in tensors.items()}
     try:
         with whole(file) as part:
-            save_file(own, part, dict(header))
+            save_file(copies, part, dict(header))
     except (OSError, SafetensorError) as error:
         raise DiskError(disk_line(file.parent, error if isinstance(error, OSError) else OSError(str(error)))) from error
     return file
@@ -107,13 +107,13 @@ def _in_folder(folder: Path) -> tuple[str, Path]:
         return "peft", folder
     if (folder / "model_index.json").is_file():
         raise LitmusError(f"{folder} is a whole pipeline, not an adapter: give it as --base")
-    found = sorted(file for file in folder.glob("*.safetensors") if not file.name.endswith(SUFFIX))
-    if (folder / DIFFUSERS_NAME) in found:
-        found = [folder / DIFFUSERS_NAME]
-    if len(found) != 1:
-        what = "no .safetensors file" if not found else f"{len(found)} .safetensors files"
+    candidates = sorted(file for file in folder.glob("*.safetensors") if not file.name.endswith(SUFFIX))
+    if (folder / DIFFUSERS_NAME) in candidates:
+        candidates = [folder / DIFFUSERS_NAME]
+    if len(candidates) != 1:
+        what = "no .safetensors file" if not candidates else f"{len(candidates)} .safetensors files"
         raise LitmusError(f"{folder} has {what} and no {PEFT_CONFIG}: name the adapter's file")
-    return _kind(found[0]), found[0]
+    return _kind(candidates[0]), candidates[0]
 
 
 def _of_record(file: Path) -> Path:

@@ -40,12 +40,12 @@ def read_kohya(tensors: dict[str, Tensor], net: Network, file: object) -> Parts:
             return read_diffusers(names.by_pipeline(tensors, net.denoiser, file), {}, net, file)
         raise LitmusError(strangers(strange, len(layers), net, file))
     parts: Parts = {}
-    for layer, own in layers.items():
+    for layer, entries in layers.items():
         part, path = known[layer]
         changes = parts.setdefault(part, {})
         if path in changes:
             raise LitmusError(f"{file} changes {path} twice, as {layer} too")
-        changes[path] = _change(own, f"{file}: {layer}")
+        changes[path] = _change(entries, f"{file}: {layer}")
     return parts
 
 
@@ -58,15 +58,15 @@ def strangers(strange: list[str], of: int, net: Network, file: object) -> str:
     return f"{file} {why}: {strange[0]} is not there ({len(strange)} of {of} layers are not)"
 
 
-def _change(own: dict[str, Tensor], where: str) -> Change:
+def _change(entries: dict[str, Tensor], where: str) -> Change:
     """One layer's tensors as a change; each is used once."""
-    own = dict(own)
-    alpha = own.pop("alpha", None)
-    size = own.pop("dora_scale", None)
-    keys = frozenset(own)
+    entries = dict(entries)
+    alpha = entries.pop("alpha", None)
+    size = entries.pop("dora_scale", None)
+    keys = frozenset(entries)
 
     def take(*wanted: str) -> tuple[Tensor, ...]:
-        return tuple(own.pop(key) for key in wanted)
+        return tuple(entries.pop(key) for key in wanted)
 
     def scale(rank: int | None) -> float:
         return 1.0 if alpha is None or rank is None else float(alpha) / rank
@@ -80,31 +80,31 @@ def _change(own: dict[str, Tensor], where: str) -> Change:
         size = size.flatten()
     if {"lora_down.weight", "lora_up.weight"} <= keys:
         down, up = take("lora_down.weight", "lora_up.weight")
-        mid = own.pop("lora_mid.weight", None)
+        mid = entries.pop("lora_mid.weight", None)
         change = LowRank(size, down, up, scale(down.shape[0]), mid)
     elif {"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"} <= keys:
         a1, b1, a2, b2 = take("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")
         cores = take("hada_t1", "hada_t2") if {"hada_t1", "hada_t2"} <= keys else None
         change = Hadamard(size, (a1, b1, a2, b2), scale(b1.shape[0]), cores)  # type: ignore[arg-type]
     elif any(key.startswith("lokr_") for key in keys):
-        sides: Any = [_side(own, side) for side in ("lokr_w1", "lokr_w2")]
+        sides: Any = [_side(entries, side) for side in ("lokr_w1", "lokr_w2")]
         if all(sides):
             pair = next((x for x in (sides[1], sides[0]) if len(x) == 2), None)
-            core = own.pop("lokr_t2", None)
+            core = entries.pop("lokr_t2", None)
             # LyCORIS takes no scale where both are whole
             change = Kronecker(size, sides[0], sides[1], scale(None if pair is None else pair[1].shape[0]), core)
-    if change is None or own:
+    if change is None or entries:
         raise LitmusError(
-            f"{where} holds {', '.join(sorted(own or keys))}, which is no LoRA, LoHa or LoKr that is known here"
+            f"{where} holds {', '.join(sorted(entries or keys))}, which is no LoRA, LoHa or LoKr that is known here"
         )
     return change
 
 
-def _side(own: dict[str, Tensor], key: str) -> tuple[Tensor, ...]:
-    if key in own:
-        return (own.pop(key),)
-    if {f"{key}_a", f"{key}_b"} <= own.keys():
-        return own.pop(f"{key}_a"), own.pop(f"{key}_b")
+def _side(entries: dict[str, Tensor], key: str) -> tuple[Tensor, ...]:
+    if key in entries:
+        return (entries.pop(key),)
+    if {f"{key}_a", f"{key}_b"} <= entries.keys():
+        return entries.pop(f"{key}_a"), entries.pop(f"{key}_b")
     return ()
 
 
@@ -166,11 +166,11 @@ def read_diffusers(tensors: dict[str, Tensor], header: Mapping[str, str], net: N
 
     LitmusError for a layer that the network has not, half a pair, and a bias.
     """
-    own = names.component(net.denoiser)
+    component = names.component(net.denoiser)
     settings = _settings(header, file)
     parts: Parts = {}
     rest = dict(tensors)
-    for part, prefix in (("denoiser", own), ("text", "text_encoder")):
+    for part, prefix in (("denoiser", component), ("text", "text_encoder")):
         mine = {k.removeprefix(f"{prefix}."): rest.pop(k) for k in list(rest) if k.startswith(f"{prefix}.")}
         if not mine:
             continue
@@ -262,8 +262,8 @@ def write_diffusers(parts: Parts, net: Network) -> tuple[dict[str, Tensor], dict
             tensors[f"{prefix}.{path}{B}"] = change.up * change.scale
             if change.size is not None:
                 tensors[f"{prefix}.{path}{SIZE}"] = change.size
-        said = lora_settings({path: plain(change) for path, change in changes.items()})
-        settings |= {f"{prefix}.{key}": value for key, value in said.items()}
+        more = lora_settings({path: plain(change) for path, change in changes.items()})
+        settings |= {f"{prefix}.{key}": value for key, value in more.items()}
     return tensors, {METADATA: json.dumps(settings, sort_keys=True)}
 
 
@@ -300,5 +300,5 @@ def describe(parts: Parts) -> str:
     if any(change.size is not None for change in every):
         named += " with DoRA's magnitude"
     ranks = sorted({rank for change in every if (rank := getattr(change, "rank", None))})
-    said = f", rank {'-'.join(map(str, dict.fromkeys((ranks[0], ranks[-1]))))}" if ranks else ""
-    return f"{named} on {len(every)} layers{said}"
+    ranks_text = f", rank {'-'.join(map(str, dict.fromkeys((ranks[0], ranks[-1]))))}" if ranks else ""
+    return f"{named} on {len(every)} layers{ranks_text}"

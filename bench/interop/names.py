@@ -42,15 +42,15 @@ def text_path(path: str) -> str:
 
 def table(net: Network) -> dict[str, tuple[str, str]]:
     """A file's name of a layer -> (part, path): every Linear and Conv2d of the network, under every spelling."""
-    found: dict[str, tuple[str, str]] = {}
+    renamed: dict[str, tuple[str, str]] = {}
     for path in _layers(net.denoiser):
         for start in ("lora_unet_", "lora_transformer_", "lycoris_"):
-            found[start + flat(path)] = ("denoiser", path)
+            renamed[start + flat(path)] = ("denoiser", path)
     for path in _layers(net.text) if net.text is not None else ():
         for start in ("lora_te_", "lora_te1_"):
-            found[start + flat(text_path(path))] = ("text", path)
-            found[start + flat(path)] = ("text", path)
-    return found
+            renamed[start + flat(text_path(path))] = ("text", path)
+            renamed[start + flat(path)] = ("text", path)
+    return renamed
 
 
 def _layers(part: nn.Module) -> list[str]:
@@ -101,11 +101,11 @@ def by_pipeline(tensors: dict[str, Tensor], denoiser: nn.Module, file: object) -
             f"{file}: its first name, {next(iter(tensors))}, is no layer of this base, and no converter is known"
         )
     try:
-        found: Any = getattr(diffusers, name).lora_state_dict(dict(tensors))
+        converted: Any = getattr(diffusers, name).lora_state_dict(dict(tensors))
     except Exception as error:  # a converter meets names that it never expected
         text = " ".join(str(error).split())[:200] or type(error).__name__
         raise LitmusError(f"{file} is no adapter of {name}: diffusers' converter says: {text}") from None
-    tensors, alphas = found if isinstance(found, tuple) else (found, None)
+    tensors, alphas = converted if isinstance(converted, tuple) else (converted, None)
     if alphas:
         raise LitmusError(f"{file}: diffusers reads scales (alpha) from it apart from its factors: not supported here")
     return tensors

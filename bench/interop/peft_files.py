@@ -162,7 +162,7 @@ def _pieces(configs: list[Any], tuned: nn.Module, frozen: nn.Module) -> list[tup
 def _named(config: Any, frozen: nn.Module) -> Any:
     """The configuration with the layers' last names as its targets. LitmusError where they mean other layers too."""
     config, paths = copy.deepcopy(config), _targets(config, frozen)
-    config.target_modules = {found.group() for path in paths if (found := re.search(r"[^.]+(\.\d+)*$", path))}
+    config.target_modules = {match.group() for path in paths if (match := re.search(r"[^.]+(\.\d+)*$", path))}
     if set(_targets(config, frozen)) != set(paths):
         names = ", ".join(sorted(config.target_modules))
         raise LitmusError(
@@ -209,8 +209,8 @@ def part_folders(folder: Path) -> list[Path]:
     """The folders of a checkpoint: itself, or its parts in order."""
     if (folder / files.PEFT_CONFIG).is_file():
         return [folder]
-    found = [file.parent for file in folder.glob(f"{files.PARTS}*/{files.PEFT_CONFIG}")]
-    return sorted(found, key=lambda part: int(re.sub(r"\D", "", part.name) or 0))
+    folders = [file.parent for file in folder.glob(f"{files.PARTS}*/{files.PEFT_CONFIG}")]
+    return sorted(folders, key=lambda part: int(re.sub(r"\D", "", part.name) or 0))
 
 
 def put(denoiser: nn.Module, folder: Path) -> dict[str, str]:
@@ -238,21 +238,23 @@ def _put_one(denoiser: nn.Module, folder: Path, tensors: dict[str, Tensor]) -> A
     if config.is_prompt_learning:
         raise LitmusError(f"{folder} is a prompt for language models ({config.peft_type.value}): no denoiser takes one")
     config.inference_mode = False
-    kept = copy.deepcopy(config)
+    copied = copy.deepcopy(config)
     before = {id(p) for p in denoiser.parameters()}  # the base's, and those of parts that are on it already
     with _quiet(), torch.random.fork_rng(devices=[]):
         try:
             model: Any = get_peft_model(denoiser, config)  # type: ignore[arg-type]
-            found = set_peft_model_state_dict(model, tensors)
+            result = set_peft_model_state_dict(model, tensors)
         except (ImportError, KeyError, RuntimeError, ValueError) as error:
-            raise LitmusError(f"{folder} does not fit this base ({type(denoiser).__name__}): {_said(error)}") from None
-    if found.unexpected_keys:
-        first = min(found.unexpected_keys).removeprefix(INSIDE)
-        of = f"{len(found.unexpected_keys)} of {len(tensors)} tensors are"
+            raise LitmusError(
+                f"{folder} does not fit this base ({type(denoiser).__name__}): {_reason(error)}"
+            ) from None
+    if result.unexpected_keys:
+        first = min(result.unexpected_keys).removeprefix(INSIDE)
+        of = f"{len(result.unexpected_keys)} of {len(tensors)} tensors are"
         raise LitmusError(
             f"{folder} does not fit this base ({type(denoiser).__name__}): {first} is not there ({of} not)"
         )
-    missing = set(found.missing_keys)
+    missing = set(result.missing_keys)
     every = list(model.named_parameters(remove_duplicate=False))
     given = {id(p) for key, p in every if key not in missing}
     lacking = sorted(key for key, p in every if p.requires_grad and id(p) not in given | before)
@@ -261,10 +263,10 @@ def _put_one(denoiser: nn.Module, folder: Path, tensors: dict[str, Tensor]) -> A
             f"{folder} lacks {lacking[0].removeprefix(INSIDE)} ({len(lacking)} tensors): it was cut, get it anew"
         )
     model.eval().requires_grad_(False)
-    return kept
+    return copied
 
 
-def _said(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """peft's and torch's long messages as one line."""
     lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
     sizes = [line for line in lines if "size mismatch" in line]
@@ -287,7 +289,7 @@ def fold(part: nn.Module) -> None:
             try:
                 layer.merge()
             except (NotImplementedError, ValueError, RuntimeError) as error:
-                raise LitmusError(f"peft cannot merge this adapter: {_said(error)}") from None
+                raise LitmusError(f"peft cannot merge this adapter: {_reason(error)}") from None
             parent, _, child = path.rpartition(".")
             setattr(part.get_submodule(parent), child, layer.get_base_layer())
     for name in ("peft_config", "peft_parts"):

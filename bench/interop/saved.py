@@ -31,8 +31,8 @@ def tensors(tuned: nn.Module, frozen: nn.Module, method: Method) -> dict[str, Te
     """All that has to be kept of a trained network, on the CPU."""
     from bench.method import state
 
-    found = state(tuned) | (moved(tuned, frozen) if method.data_bound else {})
-    return {key: x.to("cpu", copy=True) for key, x in found.items()}
+    contents = state(tuned) | (moved(tuned, frozen) if method.data_bound else {})
+    return {key: x.to("cpu", copy=True) for key, x in contents.items()}
 
 
 def keep(record: Record, folder: Path, base: Base, trained: dict[str, Tensor], task: Task) -> str:
@@ -72,7 +72,7 @@ def plain(key: str) -> str:
     return key.replace(".base_layer.", ".")
 
 
-def restore(base: Base, kept: dict[str, Tensor], facts: Facts, file: object) -> tuple[Base, Method]:
+def restore(base: Base, stored: dict[str, Tensor], facts: Facts, file: object) -> tuple[Base, Method]:
     """(a copy of `base` with the run's adapter on it, its method).
 
     LitmusError when the method's file has changed since, or the tensors are not those of its network.
@@ -90,20 +90,20 @@ def restore(base: Base, kept: dict[str, Tensor], facts: Facts, file: object) -> 
         base = base.with_text()
     stream, trigger = lambda: rng("init", facts.seed), base.trigger(facts.trigger)
     tuned = replace(base, net=attached_copy(base.net, method, stream, trigger=trigger))
-    own = {key: x for key, x in kept.items() if not key.startswith(MOVED)}
+    method_state = {key: x for key, x in stored.items() if not key.startswith(MOVED)}
     try:
-        load_state(tuned.net, own)
+        load_state(tuned.net, method_state)
     except LitmusError as error:
         raise LitmusError(f"{file} does not fit the base {base.name}: {error}") from None
     params = {plain(key): p for key, p in tuned.net.named_parameters() if not p.requires_grad}
     with torch.no_grad():
-        for key, x in kept.items():
+        for key, x in stored.items():
             name, _, end = key.removeprefix(MOVED).rpartition(".")
             if not key.startswith(MOVED) or end == "down":
                 continue
             factors = end == "up"
             p = params[name if factors else key.removeprefix(MOVED)]
-            delta = (x @ kept[f"{MOVED}{name}.down"]).view_as(p) if factors else x
+            delta = (x @ stored[f"{MOVED}{name}.down"]).view_as(p) if factors else x
             p += delta.to(p)
     return tuned, method
 
@@ -120,11 +120,11 @@ def base_of(file: Path) -> str:
     kind, path = files.locate(file)
     head = about.read(files.metadata(part_folders(path)[0] / files.PEFT_NAME if kind == "peft" else path), path)
     record = file if file.suffix == ".json" else path.with_suffix(".json")
-    said = list(filter(None, [_in_record(record, path), head.base if head else ""])) or ["pocket"]
-    for base in said:
+    named = list(filter(None, [_in_record(record, path), head.base if head else ""])) or ["pocket"]
+    for base in named:
         if (source := find_source(base)) and source.there:
             return base
-    where = said[0].partition("?")[0]
+    where = named[0].partition("?")[0]
     raise LitmusError(f"{file} was trained on the folder {where}, which is not found from here: give --base FOLDER")
 
 
@@ -133,6 +133,6 @@ def _in_record(record: Path, adapter: Path) -> str:
     from bench.records.record import read
 
     with suppress(LitmusError):
-        if record.is_file() and (found := read(record)).files.get("adapter") == adapter.name:
-            return found.run.base
+        if record.is_file() and (contents := read(record)).files.get("adapter") == adapter.name:
+            return contents.run.base
     return ""

@@ -111,24 +111,24 @@ def _narrowed(at: Callable[[float], int | None], near: int, far: int, wanted: fl
     return far
 
 
-def page(found: Sequence[Cell], base: str = "sd15") -> str:
+def page(results: Sequence[Cell], base: str = "sd15") -> str:
     """The table and the reasons as Markdown, up to the END line."""
     whole = sum(p.numel() for p in shape(base).denoiser.parameters())
-    shares = list(dict.fromkeys(cell.wanted for cell in found))
+    shares = list(dict.fromkeys(cell.wanted for cell in results))
     lines: dict[tuple[str, str], list[str]] = {}
-    for cell in found:
+    for cell in results:
         lines.setdefault((cell.method, cell.field), []).append(cell.text(whole))
     table = markdown(
         ["method", "size", *(f"{100 * share:g} %" for share in shares)],
         [[method, field, *texts] for (method, field), texts in lines.items()],
     )
-    reached = sum(cell.scalars is not None and not cell.why for cell in found)
-    reasons = [f"- **{cell.method}** at {100 * cell.wanted:g} %: {cell.why}" for cell in found if cell.why]
+    reached = sum(cell.scalars is not None and not cell.why for cell in results)
+    reasons = [f"- **{cell.method}** at {100 * cell.wanted:g} %: {cell.why}" for cell in results if cell.why]
     text = [
         HEAD.format(title=ARCHITECTURES[base].title, whole=whole, near=100 * NEAR),
         table,
         "",
-        f"{reached} of {len(found)} budgets are reached.",
+        f"{reached} of {len(results)} budgets are reached.",
         "",
         "## Nearest, and why",
         "",
@@ -139,11 +139,11 @@ def page(found: Sequence[Cell], base: str = "sd15") -> str:
     return "\n".join(text) + "\n"
 
 
-def write(path: Path, found: Sequence[Cell], base: str = "sd15") -> None:
+def write(path: Path, results: Sequence[Cell], base: str = "sd15") -> None:
     """Write the page, keeping what stands in the file after its END line."""
     old = path.read_text(encoding="utf-8") if path.is_file() else ""
     with whole(path) as part:
-        part.write_text(page(found, base) + old.partition(END + "\n")[2], encoding="utf-8")
+        part.write_text(page(results, base) + old.partition(END + "\n")[2], encoding="utf-8")
 
 
 def _number(size: float | None) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import nn
 
-from bench.checks.arena import arena, fresh
+from bench.checks.arena import fresh, make_arena
 from bench.core.errors import LitmusError
 from bench.core.text import markdown
 from bench.method import METHODS, Method, Network, load_plugins, state
@@ -56,7 +56,7 @@ class Place:
     kinds: tuple[str, ...]
 
 
-def own() -> dict[str, type[Method]]:
+def builtin() -> dict[str, type[Method]]:
     """This project's methods by name, without plug-ins."""
     load_plugins()
     return {name: cls for name, cls in sorted(METHODS.items()) if cls.__module__.startswith("methods.")}
@@ -65,10 +65,10 @@ def own() -> dict[str, type[Method]]:
 def unavailable() -> dict[str, str]:
     """What was looked at and cannot be a method here, with the reason: UNAVAILABLE of the modules of methods/."""
     load_plugins()
-    found: dict[str, str] = {}
+    reasons: dict[str, str] = {}
     for name in sorted(name for name in sys.modules if name.startswith("methods.")):
-        found |= getattr(sys.modules[name], "UNAVAILABLE", {})
-    return dict(sorted(found.items()))
+        reasons |= getattr(sys.modules[name], "UNAVAILABLE", {})
+    return dict(sorted(reasons.items()))
 
 
 def yes(fact: bool) -> str:
@@ -120,12 +120,12 @@ def settings(cls: type[Method]) -> tuple[list[str], list[list[str]]]:
 
 
 def place_of(method: Method) -> Place | None:
-    """Where `method` trains on the toy base; None where it has no place there."""
-    ground = arena(text=True)
-    plain = ground.make()
+    """Where `method` trains on the toy base; None where it does not apply to it."""
+    arena = make_arena(text=True)
+    plain = arena.make()
     modules = dict(plain.named_modules())
     try:
-        net = fresh(method, ground)
+        net = fresh(method, arena)
     except LitmusError:
         return None
     roles = _roles(plain)
@@ -144,8 +144,8 @@ def place_of(method: Method) -> Place | None:
 
 
 def _roles(net: Network) -> dict[str, set[str]]:
-    found = {role: set(sites(net, role, optional=True)) for role in ("attn1", "attn2", "ff")}
-    return found | {"resnet": set(sites(net, "resblock", optional=True)), "block": set(sites(net, "block"))}
+    paths = {role: set(sites(net, role, optional=True)) for role in ("attn1", "attn2", "ff")}
+    return paths | {"resnet": set(sites(net, "resblock", optional=True)), "block": set(sites(net, "block"))}
 
 
 def _site(path: str, roles: dict[str, set[str]]) -> str:
@@ -165,7 +165,7 @@ def page() -> str:
     """docs/methods.md up to its END line: the table of capabilities, and a paragraph for each method."""
     header = ["method", "mergeable", "packable", "exact start", "data", "side", "sites", "layers", "size"]
     table, parts = [], []
-    for name, cls in own().items():
+    for name, cls in builtin().items():
         one = cls()
         place = place_of(one)
         facts = [yes(fact) for fact in (one.mergeable, one.packable, one.exact_start, cls.needs_data)]

@@ -69,11 +69,11 @@ def _row(base: str, method: Method, wanted: float | None) -> Row:
     return Row(base, spec, wanted, count, count / whole, WIDTH * count, method.mergeable, note)
 
 
-def wide(found: list[Row]) -> tuple[list[str], list[list[str]]]:
+def wide(counted: list[Row]) -> tuple[list[str], list[list[str]]]:
     """Header and lines of one row per method (and share), one column per base."""
-    bases = list(dict.fromkeys(row.base for row in found))
+    bases = list(dict.fromkeys(row.base for row in counted))
     lines: dict[tuple[str, float | None], dict[str, Row]] = {}
-    for row in found:
+    for row in counted:
         lines.setdefault((row.method, row.wanted), {})[row.base] = row
     shared = any(wanted is not None for _, wanted in lines)
     header = ["method", *(["share wanted"] if shared else []), "mergeable", *(ARCHITECTURES[b].title for b in bases)]
@@ -85,15 +85,15 @@ def wide(found: list[Row]) -> tuple[list[str], list[list[str]]]:
     return header, body
 
 
-def written(found: list[Row], form: str) -> str:
+def written(counted: list[Row], form: str) -> str:
     """The rows as text: "md" is a wide table, "csv" and "json" are one entry per method and base."""
     if form == "json":
-        return json.dumps([asdict(row) for row in found], indent=1)
+        return json.dumps([asdict(row) for row in counted], indent=1)
     if form == "csv":
         out = io.StringIO()
         table = csv.DictWriter(out, fieldnames=list(Row.__dataclass_fields__), lineterminator="\n")
         table.writeheader()
-        table.writerows(asdict(row) for row in found)
+        table.writerows(asdict(row) for row in counted)
         return out.getvalue().rstrip("\n")
-    header, body = wide(found)
+    header, body = wide(counted)
     return markdown(header, body)

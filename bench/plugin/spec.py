@@ -38,7 +38,7 @@ def parse_spec(spec: str) -> tuple[str, dict[str, Value]]:
     while inside and at < len(inside):
         part = PART.match(inside, at)
         if not part or part.group(2) == "":
-            raise LitmusError(f"cannot read '{inside[at:].strip()}' in {spec!r}: write key=value, parted by commas")
+            raise LitmusError(f"cannot read '{inside[at:].strip()}' in {spec!r}: write key=value, separated by commas")
         key, text = part.groups()
         if key in hyper:
             raise LitmusError(f"{key} is given twice in {spec!r}: keep one")

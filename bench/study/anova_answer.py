@@ -52,8 +52,8 @@ class Answer:
 
     def order(self) -> list[str]:
         """Pairs, best mean first."""
-        found = self.means["pair"]
-        return [found.levels[i][0] for i in found.order()]
+        means = self.means["pair"]
+        return [means.levels[i][0] for i in means.order()]
 
     def tied(self) -> list[str]:
         """The pairs that Tukey's test cannot tell from the best, which comes first."""
@@ -80,15 +80,15 @@ def terms(grid: Grid, frame: Frame) -> tuple[list[Term], list[str]]:
     wanted += [("kind", f) for f in several] if frame["kind"].nunique() > 1 else []
     wanted += [("base", f) for f in several] if frame["base"].nunique() > 1 else []
     wanted += [("target", f) for f in form] if "target" in several else []
-    kept, dropped = list(main), []
+    estimable, dropped = list(main), []
     y = "headline" if "headline" in frame else frame.columns[0]
     filled = frame.assign(**{y: frame[y].fillna(0.0)})
     for term in wanted:
-        if Model(filled, y, [*kept, term]).df_error >= max(SPARE, len(frame) // 5):
-            kept.append(term)
+        if Model(filled, y, [*estimable, term]).df_error >= max(SPARE, len(frame) // 5):
+            estimable.append(term)
         else:
             dropped.append(":".join(term))
-    return kept, dropped
+    return estimable, dropped
 
 
 def answer(grid: Grid, column: str = "headline", kind: str = "all", light: bool = False) -> Answer | None:
@@ -107,17 +107,17 @@ def answer(grid: Grid, column: str = "headline", kind: str = "all", light: bool 
         all(row[i] in s for i, s in enumerate(met)) for row in whole[["block", "pair", *FORM]].itertuples(index=False)
     ]
     whole = whole[keep]
-    found, dropped = terms(grid, frame)
-    model = Model(frame, column, found)
+    estimable, dropped = terms(grid, frame)
+    model = Model(frame, column, estimable)
     several = [f for f in FACTORS if frame[f].nunique() > 1]
     # Means come from blocks, pairs and main effects, which any prefix of the design can estimate; interactions count
     # as error there, so that the intervals are on the safe side.
-    lean: list[Term] = [t for t in found if len(t) == 1]
+    lean: list[Term] = [t for t in estimable if len(t) == 1]
     lean += [("source", "target")] if {"source", "target"} <= set(several) else []
     plain = Model(frame, column, lean)
     means = {"pair": plain.means(("pair",), whole)} if "source" in several or "target" in several else {}
     means |= {f: plain.means((f,), whole) for f in several}
-    for term in found:
+    for term in estimable:
         if len(term) == 2 and term[0] in ("source", "kind", "activation") and term != ("source", "target"):
             means[":".join(term)] = Model(frame, column, [*lean, term]).means(term, whole)
     heat = {}
@@ -125,7 +125,7 @@ def answer(grid: Grid, column: str = "headline", kind: str = "all", light: bool 
         for (name,), value in zip(means["pair"].levels, means["pair"].values, strict=True):
             source, target = name.split(ARROW)
             heat[source, target] = float(value)
-    crossed = [t for t in found if t != ("source", "target")]
+    crossed = [t for t in estimable if t != ("source", "target")]
     compared = tukey(means["pair"]) if means and "pair" in means and not light else _no_pairs()
     return Answer(
         kind=kind,
@@ -191,8 +191,8 @@ def agreement(heat: dict[tuple[str, str], float]) -> tuple[float, float, int]:
     if len(both) < 4:
         return math.nan, math.nan, len(both)
     ours, published = zip(*both, strict=True)
-    found: Any = spearmanr(ours, published)
-    return float(found.statistic), float(found.pvalue), len(both)
+    result: Any = spearmanr(ours, published)
+    return float(result.statistic), float(result.pvalue), len(both)
 
 
 def disagreements(heat: dict[tuple[str, str], float], least: int = 7) -> list[tuple[tuple[str, str], int, int]]:
@@ -224,7 +224,7 @@ def winner(grid: Grid, main: Answer) -> dict[str, Any]:
     settings: dict[str, Any] = {"source": source, "target": target}
     settings |= {factor: _level(grid, main, factor) for factor in FORM}
     size, lr = settings.pop("size"), settings.pop("lr")
-    ways = [w for found in grid.design["sizes"].values() for w in found]
+    ways = [w for ways in grid.design["sizes"].values() for w in ways]
     width = next((w["width"] for w in ways if (w["source"], w["target"], w["size"]) == (source, target, size)), size)
     return {
         "format": 1,
@@ -247,9 +247,9 @@ def winner(grid: Grid, main: Answer) -> dict[str, Any]:
 
 def _level(grid: Grid, main: Answer, factor: str) -> Any:
     """The level of a factor of the form that the default takes."""
-    if not (found := main.means.get(factor)):
+    if not (means := main.means.get(factor)):
         return grid.frame[factor].iloc[0]
-    levels, effect = [name for (name,) in found.levels], main.get(factor)
-    kept = PUBLISHED_FORM.get(factor)
+    levels, effect = [name for (name,) in means.levels], main.get(factor)
+    published_level = PUBLISHED_FORM.get(factor)
     sure = effect is not None and effect.df > 0 and effect.p < 1 - LEVEL
-    return levels[found.order()[0]] if sure or kept not in levels else kept
+    return levels[means.order()[0]] if sure or published_level not in levels else published_level

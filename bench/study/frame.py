@@ -243,8 +243,10 @@ def _failures(frame: Frame) -> list[str]:
     if failed.empty:
         return []
     words = Counter(failed["status"])
-    told = ", ".join(f"{n} {STATUS_WORDS.get(s, s)}" for s, n in sorted(words.items()))
-    return [f"{len(failed)} of {len(frame)} runs failed ({told}): they count as headline 0 and as their block's worst"]
+    counts = ", ".join(f"{n} {STATUS_WORDS.get(s, s)}" for s, n in sorted(words.items()))
+    return [
+        f"{len(failed)} of {len(frame)} runs failed ({counts}): they count as headline 0 and as their block's worst"
+    ]
 
 
 def losses(records: Iterable[Record]) -> Frame:

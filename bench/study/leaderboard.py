@@ -183,8 +183,8 @@ def _flags(own: Frame, tasks: int) -> list[str]:
 
 
 def _p(table: Frame, row: str, other: str) -> float:
-    found = table[((table["a"] == row) & (table["b"] == other)) | ((table["a"] == other) & (table["b"] == row))]
-    return float(found["p_holm"].iloc[0]) if len(found) else math.nan
+    pair = table[((table["a"] == row) & (table["b"] == other)) | ((table["a"] == other) & (table["b"] == row))]
+    return float(pair["p_holm"].iloc[0]) if len(pair) else math.nan
 
 
 def speed_ratios(frame: Frame, reference: str) -> dict[str, float]:

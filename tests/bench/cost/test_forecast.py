@@ -18,7 +18,7 @@ from bench.core.errors import LitmusError
 from bench.core.text import refusals
 from bench.cost.forecast import FITS, NOT, WITH, Row, Setting, base_name, chosen, gigabytes, row, rows, verdict
 from bench.cost.forecast_figure import figure, lightest_first
-from bench.cost.forecast_tables import amount, keep, kept, table, wide, write, written
+from bench.cost.forecast_tables import amount, read_rows, table, wide, write, write_rows, written
 from bench.cost.memory import module_tensors
 from bench.cost.step import Step, size
 from bench.method import METHODS, Method, make
@@ -246,19 +246,19 @@ def test_the_picture_has_the_lightest_method_first_and_every_mark(counted):
 
 def test_a_folder_is_taken_up_again(tmp_path, counted, monkeypatch):
     setting, found = counted
-    assert kept(tmp_path, setting) == []
-    keep(tmp_path, found[:1], setting)
-    assert kept(tmp_path, setting) == found[:1]
+    assert read_rows(tmp_path, setting) == []
+    write_rows(tmp_path, found[:1], setting)
+    assert read_rows(tmp_path, setting) == found[:1]
     names = [path.name for path in write(tmp_path, found, setting)]
     assert sorted(names) == ["fit.csv", "fit.json", "fit.md", "fit.svg"] == sorted(p.name for p in tmp_path.iterdir())
-    assert sorted(kept(tmp_path, setting), key=str) == sorted(found, key=str)
+    assert sorted(read_rows(tmp_path, setting), key=str) == sorted(found, key=str)
     with pytest.raises(LitmusError, match="holds another setting"):
-        kept(tmp_path, replace(setting, batch=4))
+        read_rows(tmp_path, replace(setting, batch=4))
     monkeypatch.setattr("bench.cost.forecast_tables.versions", lambda: {"torch": "0"})
-    assert kept(tmp_path, setting) == [], "counted by other versions"
+    assert read_rows(tmp_path, setting) == [], "counted by other versions"
     (tmp_path / "fit.json").write_text("{")
     with pytest.raises(LitmusError, match="cannot read .*fit.json"):
-        kept(tmp_path, setting)
+        read_rows(tmp_path, setting)
 
 
 def test_a_row_without_a_number_is_a_row():
@@ -272,7 +272,7 @@ def test_the_command(tmp_path, monkeypatch):
     said = ask.invoke(app, ["fit", "--base", "pocket", "--methods", "bias", "--json"])
     assert json.loads(said.stdout)["rows"][0]["scalars"] == 26_820
     folder = tmp_path / "fit"
-    for line in ("counting 1 method on pocket", "1 rows are there already"):
+    for line in ("counting 1 method on pocket", "1 rows are already counted"):
         said = ask.invoke(app, ["fit", "--base", "pocket", "--methods", "bias", "--write", str(folder)])
         assert line in said.output
         assert "fit.md" in said.output

@@ -140,7 +140,7 @@ def test_stopped_half_way_the_second_try_completes(original, server, client, how
     code, said = _stop_half_way(original, server, client, how)
     if how is signal.SIGINT:
         assert code == 130
-        assert "the same command goes on from there" in said
+        assert "the same command resumes it" in said
         assert "Traceback" not in said
     _goes_on(original, server)
 

@@ -32,7 +32,7 @@ def test_shares_set_the_size_and_say_what_is_off():
     assert [line[:3] for line in body[:2]] == [["lora", "0.05 %", "yes"], ["lora", "3 %", "yes"]]
 
 
-def test_what_has_no_place_is_a_dash_with_its_reason():
+def test_what_does_not_apply_is_a_dash_with_its_reason():
     found = rows(["bias", "full"], ["flux2-klein-4b", "pocket"])
     assert [row.cell() == "–" for row in found] == [True, False, False, False]
     assert refusals(found) == [
@@ -70,7 +70,7 @@ def test_the_whole_table_is_there_soon():
         ("lora[rank=8,alpha=4],bias , full", ["lora[rank=8,alpha=4]", "bias", "full"]),
     ],
 )  # fmt: skip
-def test_names_are_parted_by_commas_outside_brackets(text, names):
+def test_names_are_separated_by_commas_outside_brackets(text, names):
     assert split(text) == names
 
 

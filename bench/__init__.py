@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from bench.core.version import VERSION as __version__
 
 if TYPE_CHECKING:
+    from bench import plot
     from bench.checks.contract import check_method
     from bench.core.errors import LitmusError
     from bench.method import Method, Network, register
     from bench.protocol.models import Protocol, load_protocol
     from bench.records.record import Record
-    from bench.records.record import read_board as load_records
+    from bench.report.results import leaderboard, load_records, tidy
 
 __litmus__ = True  # bench.__main__ looks for it: other projects have a package called bench too
 
@@ -28,9 +29,12 @@ __all__ = [
     "Record",
     "__version__",
     "check_method",
+    "leaderboard",
     "load_protocol",
     "load_records",
+    "plot",
     "register",
+    "tidy",
 ]
 
 _HOMES = {
@@ -40,14 +44,17 @@ _HOMES = {
     "Protocol": "bench.protocol.models",
     "Record": "bench.records.record",
     "check_method": "bench.checks.contract",
+    "leaderboard": "bench.report.results",
     "load_protocol": "bench.protocol.models",
-    "load_records": "bench.records.record:read_board",
+    "load_records": "bench.report.results",
     "register": "bench.method",
+    "tidy": "bench.report.results",
 }
 
 
 def __getattr__(name: str) -> Any:
+    if name == "plot":
+        return importlib.import_module("bench.plot")
     if name not in _HOMES:
         raise AttributeError(f"module 'bench' has no attribute {name!r}")
-    module, _, other = _HOMES[name].partition(":")
-    return getattr(importlib.import_module(module), other or name)
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 # In the order of the help, which shows each topic in a panel of its own.
 PANELS = {
-    "Run boards": ("bench", "plan", "run", "sweep", "report", "rescore", "anova"),
+    "Run boards": ("bench", "plan", "run", "sweep", "report", "plot", "rescore", "anova"),
     "Look": ("methods", "objectives", "tasks", "bases", "metrics", "protocols", "extractors"),
     "Real bases and costs": ("fetch", "params", "budgets", "fit", "cost"),
     "Adapters": ("adapter", "export", "merge", "score"),

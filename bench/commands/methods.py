@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from bench.commands.shared import board_folder, method_names, print_table
+from bench.commands.shared import method_names, print_table
 from bench.core.errors import LitmusError
+from bench.report.results import board_folder
 
 
 def methods(

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from bench.commands import anova as study
-from bench.commands.shared import board_folder, board_names, finish, write_report
+from bench.commands.shared import finish, write_report
+from bench.report.results import board_folder, board_names
 
 
 def report(

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from bench.commands.shared import board_folder, board_names, say
+from bench.commands.shared import say
+from bench.report.results import board_folder, board_names
 
 
 def _metric_names() -> list[str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from bench.bases.spec import on_the_hub
-from bench.core.errors import LitmusError, nearest
+from bench.core.errors import LitmusError
 
 if TYPE_CHECKING:
     from bench.interop.adapters import Tuned
@@ -108,22 +108,6 @@ def method_names() -> list[str]:
     places = (spec.submodule_search_locations or []) if spec else []
     files = [file.stem for place in places for file in Path(place).glob("[a-z]*.py")]
     return sorted(set(files) | {entry.name for entry in entry_points(group="litmus.methods")})
-
-
-def board_names() -> list[str]:
-    from bench.core.paths import results
-
-    return sorted(folder.parent.name for folder in results().glob("*/runs"))
-
-
-def board_folder(board: str) -> Path:
-    """The folder of a board by its name, or by its path. LitmusError with the nearest name for any other."""
-    from bench.core.paths import results
-
-    folder = results() / board if (results() / board / "runs").is_dir() else Path(board)
-    if not (folder / "runs").is_dir():
-        raise LitmusError(nearest(board, board_names(), "board"))
-    return folder
 
 
 def board_word(folder: Path) -> str:

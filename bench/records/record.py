@@ -179,15 +179,21 @@ def _upgrade(table: dict[str, Any]) -> dict[str, Any]:
 def read(path: Path) -> Record:
     """The record in `path`; LitmusError with the file's name when it cannot be read."""
     try:
-        return Record.model_validate(_upgrade(json.loads(path.read_bytes())))
+        return parse(path.read_bytes(), str(path))
     except OSError as error:
         raise LitmusError(f"cannot read the record {path}: {error.strerror}") from None
+
+
+def parse(text: str | bytes, name: str) -> Record:
+    """The record that is written in `text`; LitmusError with the `name` of its place when it is none."""
+    try:
+        return Record.model_validate(_upgrade(json.loads(text)))
     except ValidationError as error:
         fault = error.errors()[0]
         where = ".".join(str(part) for part in fault["loc"])
-        raise LitmusError(f"{path} is not a record: {where}: {fault['msg']}; delete it and run again") from None
+        raise LitmusError(f"{name} is not a record: {where}: {fault['msg']}; delete it and run again") from None
     except (ValueError, AttributeError) as error:  # JSON and UTF-8 errors are ValueErrors
-        raise LitmusError(f"{path} is not a record: {error}; delete it and run again") from None
+        raise LitmusError(f"{name} is not a record: {error}; delete it and run again") from None
 
 
 def files(board: Path) -> list[Path]:

@@ -67,20 +67,19 @@ def write(board: Path, material: Material | None = None) -> Written:
 
     made_of = state(board)
     m = material or gather(board)
-    figures = drawings(m)
+    figures = {theme: drawings(m, theme) for theme in style.THEMES}
     samples, missing = grids(m)
     files = {
         "table.md": markdown(m).encode(),
         "table.csv": table.to_csv(m.boards).encode(),
         "table.tex": latex(m).encode(),
     }
-    pictures = {}
-    for drawing in [*figures, *samples]:
-        pictures[drawing.name] = files[f"figures/{drawing.name}.png"] = style.render(drawing.figure, "png")
-        if drawing in figures:  # a grid is pixels anyway
+    for drawing in (*figures["light"], *samples):
+        files[f"figures/{drawing.name}.png"] = style.render(drawing.figure, "png")
+        if not drawing.rows:  # a grid is pixels anyway
             files[f"figures/{drawing.name}.svg"] = style.render(drawing.figure, "svg")
     problems = [*m.problems, *missing]
-    files["report.html"] = page.html(m, figures, samples, pictures, problems).encode()
+    files["report.html"] = page.html(m, figures, samples, problems).encode()
     for name, data in files.items():
         write_bytes(board / name, data)
     for path in (board / "figures").glob("*.*"):  # ours of an earlier report that has no data now

@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bench.core.style import FAINT, INK, OTHERS, SOFT, figure, place_labels, settle, style
+from bench.core.style import FAINT, INK, OTHERS, SOFT, figure, style
+from bench.report.labels import label_points
 from bench.report.value import number
 from bench.study.anova import Effect, Means
 from bench.study.anova_answer import Answer
@@ -273,6 +274,5 @@ def probe(table: Mapping[str, Any], a: Answer) -> Figure | None:
         right.set_ylabel(f"mean {a.column}" + (f" ({a.kind}s)" if a.kind != "all" else ""))
         right.margins(x=0.2, y=0.12)
         right.grid()
-        settle(fig)
-        place_labels(right, points, [f"{s}→{t}" for s, t in both], own)
+        label_points(right, points, [f"{s}→{t}" for s, t in both], own)
         return fig

@@ -1,25 +1,58 @@
-"""Figures of a board's scores and costs. Each takes ready numbers and returns a matplotlib Figure, or None if empty."""
+"""Figures of a board's scores and costs row by row: the ladder of headlines, single tasks, costs.
+
+A function that ends in `_on` draws into one given axes; the others lay out a Figure of the report from these, and
+return None where there is nothing to draw.
+"""
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from bench.core.style import INK, SOFT, Look, figure, place_labels, readable, reference, settle, spread_apart, style
+from bench.core.style import Look, figure, panels, reference, theme
 from bench.report.table import rank
-from bench.report.value import number, rate, rough, size
+from bench.report.value import number, rough, size
 from bench.study import Frame
 from bench.study.frame import short
 from bench.study.leaderboard import Board, Line
-from bench.study.tuning import Choice
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 Looks = Mapping[str, Look]
+FEW = (
+    12  # rows up to which every figure names all; with more a few stand out (`Look.faint` is false) and the rest recede
+)
+DENSE = 26  # rows from which single tasks are a map of colours
+MOST = 90  # rows that a ladder shows at most
+
+
+def pitch(rows: int) -> float:
+    """Inches between two rows of a ladder: roomy for a few, and 74 rows are 11 inches."""
+    return min(0.34, max(0.15, 4.1 / max(rows, 1)))
+
+
+def type_size(rows: int) -> float:
+    """Points of a row's name at that pitch."""
+    return min(8.5, 72 * pitch(rows) * 0.66)
+
+
+def ladder(ax: Axes, lines: Sequence[Line], looks: Looks) -> None:
+    """Rows down the y axis, the first on top; those that stand out in bold where others recede."""
+    ax.set_ylim(len(lines) - 0.4, -0.6)
+    ax.set_yticks(range(len(lines)), [x.row for x in lines])
+    some = any(looks[x.row].faint for x in lines)
+    for label, line in zip(ax.get_yticklabels(), lines, strict=False):  # an inner panel shows no names
+        label.set_fontsize(type_size(len(lines)))
+        label.set_fontweight("bold" if some and not looks[line.row].faint else "normal")
+    ax.tick_params(axis="y", length=0)
+
+
+def shade(look: Look) -> str:
+    return theme().soft if look.faint else look.colour
 
 
 def shown(board: Board) -> list[Line]:
@@ -37,16 +70,23 @@ def has_headline(board: Board) -> bool:
     return board.column == "headline" and bool(ranked(board))
 
 
-def dot(ax: Axes, x: float, y: float, look: Look, size: float = 6.5, **more) -> None:
-    ax.plot([x], [y], look.marker, color=look.colour, ms=size, mec="white", mew=0.8, zorder=5, **more)
+def solid(look: Look) -> Look:
+    """The look on a ladder, where every row has a line of its own: one that recedes is grey, but a mark like others."""
+    return Look(theme().soft, "o") if look.faint else look
 
 
-def bar(ax: Axes, x: float, y: float, half: float, look: Look, axis: str) -> tuple[float, float, float, float]:
-    """An interval through (x, y); returns its box in pixels."""
+def dot(ax: Axes, x: float, y: float, look: Look, size: float = 6.5) -> Line2D:
+    """A row's mark; of a row that recedes a small grey dot."""
+    if look.faint:
+        return ax.plot([x], [y], "o", color=theme().soft, ms=3.2, mew=0, alpha=0.45, zorder=2.5)[0]
+    return ax.plot([x], [y], look.marker, color=look.colour, ms=size, mec=theme().edge, mew=0.8, zorder=5)[0]
+
+
+def bar(ax: Axes, x: float, y: float, half: float, look: Look, axis: str) -> None:
+    """An interval through (x, y)."""
     dx, dy = (half, 0.0) if axis == "x" else (0.0, half)
-    ax.plot([x - dx, x + dx], [y - dy, y + dy], color=look.colour, lw=1.3, alpha=0.75, zorder=3, solid_capstyle="butt")
-    (a, b), (c, d) = ax.transData.transform([(x - dx, y - dy), (x + dx, y + dy)])
-    return a - 2, b - 2, c + 2, d + 2
+    line = {"lw": 1.3, "alpha": 0.4 if look.faint else 0.75, "zorder": 3, "solid_capstyle": "butt"}
+    ax.plot([x - dx, x + dx], [y - dy, y + dy], color=shade(look), **line)
 
 
 def scale(lines: Sequence[Line], name: str = "headline") -> tuple[float, float]:
@@ -63,65 +103,84 @@ def scale(lines: Sequence[Line], name: str = "headline") -> tuple[float, float]:
 
 def headline(board: Board, frame: Frame, looks: Looks) -> Figure | None:
     """One line per row: a faint mark per task, the mean with its interval, the ranks left open."""
-    lines = shown(board)
     if not has_headline(board):
         return None
-    with style():
-        fig = figure(7.2, 0.9 + 0.34 * len(lines))
-        ax = fig.subplots()
-        right = {"xytext": (8, 0), "textcoords": "offset points", "annotation_clip": False}
-        trained = frame[frame["row"].isin([x.row for x in lines])]
-        means = trained.groupby(["row", "task", "kind"])["headline"].mean().reset_index()
-        for i, line in enumerate(lines):
-            own, look, seen = means[means["row"] == line.row], looks[line.row], line.get("headline")
-            for kind, marker in (("subject", "o"), ("style", "s")):
-                x = own.loc[own["kind"] == kind, "headline"]
-                ax.plot(x, [i + 0.24] * len(x), marker, color=look.colour, ms=3.6, alpha=0.55, mew=0, zorder=2)
-            if math.isfinite(seen.half):
-                bar(ax, seen.value, i - 0.08, seen.half, look, "x")
-            dot(ax, seen.value, i - 0.08, look)
-            note = rank(line) if line.rank else f"{line.tasks} of {len(board.tasks)} tasks"
-            ax.annotate(note, (1, i), xycoords=("axes fraction", "data"), va="center", **right)
-        ax.annotate("rank", (1, 1), xycoords="axes fraction", color=SOFT, fontsize=7.5, **right)
-        ax.set_yticks(range(len(lines)), [x.row for x in lines])
-        ax.set_ylim(len(lines) - 0.5, -0.5)
-        ax.set_xlim(*scale(lines))
-        ax.tick_params(axis="y", length=0)
-        ax.spines["left"].set_visible(False)
-        ax.grid(axis="x")
-        reference(ax, 0, "frozen base", "x")
-        reference(ax, 1, "truth (VAE)", "x")
-        words = {"subject": "● subject", "style": "■ style"}
-        kinds = ", ".join(words[k] for k in words if (means["kind"] == k).any())
-        ax.set_xlabel(f"headline, mean and 95 % interval over tasks (small marks: single tasks, {kinds})")
-        return fig
+    fig = figure(*headline_size(board))
+    headline_on(panels(fig, 1, 1)[0], board, frame, looks)
+    return fig
+
+
+def headline_size(board: Board) -> tuple[float, float]:
+    """Width and height in inches."""
+    rows = min(MOST, len(shown(board)))
+    return 7.2, 1.0 + pitch(rows) * rows
+
+
+def headline_on(ax: Axes, board: Board, frame: Frame, looks: Looks) -> None:
+    """Draw it into `ax`. `frame` is the tidy table of the board's runs."""
+    every = shown(board)
+    lines = every[:MOST]
+    dense = pitch(len(lines)) < 0.25  # then single tasks stand on the mean's own line
+    up, down = (0.0, 0.0) if dense else (0.08, 0.24)
+    right = {"xytext": (8, 0), "textcoords": "offset points", "annotation_clip": False}
+    trained = frame[frame["row"].isin([x.row for x in lines]) & frame["task"].isin(board.tasks)]
+    means = trained.groupby(["row", "task", "kind"])["headline"].mean().reset_index()
+    for i, line in enumerate(lines):
+        own, look, seen = means[means["row"] == line.row], looks[line.row], line.get("headline")
+        for kind, marker in (("subject", "o"), ("style", "s")):
+            x = own.loc[own["kind"] == kind, "headline"]
+            small = {"ms": 2.6 if dense else 3.6, "alpha": 0.55, "mew": 0, "zorder": 2}
+            ax.plot(x, [i + down] * len(x), marker, color=shade(look), **small)
+        if math.isfinite(seen.half):
+            bar(ax, seen.value, i - up, seen.half, look, "x")
+        dot(ax, seen.value, i - up, solid(look), 4.6 if dense else 6.5)
+        note = rank(line) if line.rank else f"{line.tasks} of {len(board.tasks)} tasks"
+        ax.annotate(
+            note, (1, i), xycoords=("axes fraction", "data"), va="center", fontsize=type_size(len(lines)), **right
+        )
+    ax.annotate("rank", (1, 1), xycoords="axes fraction", color=theme().soft, fontsize=7.5, **right)
+    ladder(ax, lines, looks)
+    ax.set_xlim(*scale(lines))
+    ax.spines["left"].set_visible(False)
+    ax.grid(axis="x")
+    reference(ax, 0, "frozen base", "x")
+    reference(ax, 1, "truth (VAE)", "x")
+    words = {"subject": "● subject", "style": "■ style"}
+    kinds = ", ".join(words[k] for k in words if (means["kind"] == k).any())
+    more = f"; {len(every) - len(lines)} more rows are in table.md" if len(every) > len(lines) else ""
+    ax.set_xlabel(f"headline, mean and 95 % interval over tasks\n(small marks: single tasks, {kinds}{more})")
 
 
 # --- per task ------------------------------------------------------------------------------------------------------
 
 
 def tasks(board: Board, frame: Frame, looks: Looks) -> Figure | None:
-    """A panel per task with a bar per row; dots are single seeds. Rows stand in the board's order in every panel."""
-    lines, column = shown(board), board.column
+    """A panel per task with a bar per row; dots are single seeds. Rows stand in the board's order in every panel.
+
+    Many rows become a map of colours instead, tasks across.
+    """
+    lines, column = shown(board)[:MOST], board.column
     if not lines:
         return None
     kinds = frame.drop_duplicates("task").set_index("task")["kind"]
     order = sorted(board.tasks, key=lambda t: (kinds[t] != "subject", t))
-    with style():
-        across = min(4, len(order))
-        down = -(-len(order) // across)
-        fig = figure(max(3.6, 1.2 + 1.75 * across), 0.5 + down * (0.5 + 0.18 * len(lines)))
-        axes = fig.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
-        for i, (ax, task) in enumerate(zip(axes, order, strict=False)):
-            _task(ax, lines, frame[frame["task"] == task], column, looks)
-            ax.set_title(short(task), fontweight="normal", fontsize=8.5)
-            ax.tick_params(axis="x", labelbottom=i + across >= len(order))
-            ax.xaxis.set_major_formatter("{x:g}")
-        for ax in axes[len(order) :]:
-            ax.set_axis_off()
-        text = "headline (0 = frozen base, 1 = truth; dots: seeds)" if column == "headline" else f"raw {column} score"
-        fig.supxlabel(text, fontsize=8.5)
-        return fig
+    if len(lines) >= DENSE:
+        return _map(lines, order, frame, column, looks)
+    across = min(4, len(order))
+    down = -(-len(order) // across)
+    step = min(0.18, pitch(len(lines)))
+    fig = figure(max(3.6, 1.2 + 1.75 * across), 0.5 + down * (0.5 + step * len(lines)))
+    axes = panels(fig, down, across, sharex=True, sharey=True)
+    for i, (ax, task) in enumerate(zip(axes, order, strict=False)):
+        _task(ax, lines, frame[frame["task"] == task], column, looks)
+        ax.set_title(short(task), fontweight="normal", fontsize=8.5)
+        ax.tick_params(axis="x", labelbottom=i + across >= len(order))
+        ax.xaxis.set_major_formatter("{x:g}")
+    for ax in axes[len(order) :]:
+        ax.set_axis_off()
+    text = "headline (0 = frozen base, 1 = truth; dots: seeds)" if column == "headline" else f"raw {column} score"
+    fig.supxlabel(text, fontsize=8.5)
+    return fig
 
 
 def _task(ax: Axes, lines: Sequence[Line], frame: Frame, column: str, looks: Looks) -> None:
@@ -130,85 +189,54 @@ def _task(ax: Axes, lines: Sequence[Line], frame: Frame, column: str, looks: Loo
         own = frame[frame["row"] == line.row].dropna(subset=[column])
         if own.empty:
             continue
-        ax.barh(i, own[column].mean(), height=0.68, color=looks[line.row].colour, alpha=0.88, lw=0)
+        ax.barh(i, own[column].mean(), height=0.68, color=shade(looks[line.row]), alpha=0.88, lw=0)
         if len(own) > 1:
-            ax.plot(own[column], [i] * len(own), "o", ms=2.6, color="white", mec=INK, mew=0.5, zorder=4)
+            face = {"color": theme().edge, "mec": theme().ink, "mew": 0.5}
+            ax.plot(own[column], [i] * len(own), "o", ms=2.6, zorder=4, **face)
         if own["failed"].all():
-            note = {"xytext": (3, 0), "textcoords": "offset points", "va": "center", "fontsize": 7, "color": SOFT}
-            ax.annotate(str(own["status"].iloc[0]), (0, i), **note)
-    ax.set_yticks(range(len(lines)), [x.row for x in lines])
-    ax.set_ylim(len(lines) - 0.4, -0.6)
-    ax.tick_params(axis="y", length=0)
+            note = {"xytext": (3, 0), "textcoords": "offset points", "va": "center", "fontsize": 7}
+            ax.annotate(str(own["status"].iloc[0]), (0, i), color=theme().soft, **note)
+    ladder(ax, lines, looks)
     ax.spines["left"].set_visible(False)
     ax.grid(axis="x")
     if column == "headline":
-        ax.axvline(1, color=SOFT, lw=0.8, ls=(0, (4, 3)))
+        ax.axvline(1, color=theme().soft, lw=0.8, ls=(0, (4, 3)))
 
 
-# --- losses --------------------------------------------------------------------------------------------------------
+def _map(lines: Sequence[Line], order: Sequence[str], frame: Frame, column: str, looks: Looks) -> Figure:
+    """Rows down, tasks across; a cell's colour is the mean over seeds, written in hundredths where there is room."""
+    import numpy as np
+    from matplotlib import colormaps
 
-
-def curves(losses: Frame, looks: Looks) -> Figure | None:
-    """Loss over its value at step 0 (the frozen base), mean over blocks: training and held-out pictures.
-
-    `losses` has columns row, step, train, heldout, the two already divided by their start (study.frame.losses).
-    """
-    panels = [
-        (k, t) for k, t in (("train", "training pictures"), ("heldout", "held-out pictures")) if losses[k].notna().any()
-    ]
-    if not panels:
-        return None
-    means = losses.groupby(["row", "step"], sort=True)[["train", "heldout"]].mean()
-    rows = [r for r in looks if r in means.index.get_level_values(0)]
-    with style():
-        fig = figure(3.8 * len(panels), 3.3)
-        axes = fig.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-        last = losses["step"].max()
-        for ax, (key, title) in zip(axes, panels, strict=True):
-            for row in rows:
-                line = means.loc[row][key].dropna()
-                ax.plot(line.index, line, color=looks[row].colour, lw=1.5, zorder=3)
-                ax.plot(
-                    line.index[-1:],
-                    line.iloc[-1:],
-                    looks[row].marker,
-                    color=looks[row].colour,
-                    ms=5,
-                    mec="white",
-                    zorder=4,
-                )
-            ax.set_xlim(0, last * (1.2 + 0.022 * max(map(len, rows))))
-            ax.set_xticks([x for x in ax.get_xticks() if x <= last])
-            ax.set_title(title)
-            ax.set_xlabel("optimiser steps")
-            ax.grid(axis="y")
-            ax.spines["bottom"].set_bounds(0, last)
-        axes[0].set_ylabel("loss ÷ loss of the frozen base")
-        settle(fig)
-        for ax, (key, _) in zip(axes, panels, strict=True):
-            ends = {row: means.loc[row][key].dropna() for row in rows}
-            _name_ends(ax, {row: (x.index[-1], x.iloc[-1]) for row, x in ends.items() if len(x)}, looks)
-        return fig
-
-
-def _name_ends(ax: Axes, ends: Mapping[str, tuple[float, float]], looks: Looks) -> None:
-    """Names of lines to the right of their last points, moved apart where they would overlap."""
-    rows = list(ends)
-    low, high = ax.get_ylim()
-    height = ax.get_window_extent().height / ax.get_figure(root=True).dpi * 72  # pyright: ignore[reportOptionalMemberAccess]
-    gap = 10.5 * (high - low) / height
-    for row, y in zip(rows, spread_apart([ends[r][1] for r in rows], gap, low + gap / 2, high - gap / 2), strict=True):
-        x0, y0 = ends[row]
-        right = x0 + 0.06 * ax.get_xlim()[1]
-        ax.plot([x0, right], [y0, y], color=looks[row].colour, lw=0.6, alpha=0.7, zorder=2, scalex=False, scaley=False)
-        name = {
-            "xytext": (2, 0),
-            "textcoords": "offset points",
-            "va": "center",
-            "fontsize": 8,
-            "annotation_clip": False,
-        }
-        ax.annotate(row, (right, y), color=readable(looks[row].colour), **name)
+    means = frame.groupby(["row", "task"])[column].mean().unstack()
+    values = means.reindex(index=[x.row for x in lines], columns=list(order)).to_numpy(float)
+    step = 0.3 if len(order) <= 24 else 0.16
+    fig = figure(max(3.6, 2.3 + step * len(order)), 1.6 + pitch(len(lines)) * len(lines))
+    ax = panels(fig, 1, 1)[0]
+    top = 1.0 if column == "headline" else float(np.nanmax(values))
+    low = 0.0 if column == "headline" else float(np.nanmin(values))
+    colours = colormaps["cividis"].with_extremes(bad="none")
+    seen = ax.imshow(np.ma.masked_invalid(values), cmap=colours, vmin=low, vmax=top, aspect="auto")
+    if step == 0.3:
+        for (i, j), value in np.ndenumerate(values):
+            if math.isfinite(value):
+                light = (value - low) / ((top - low) or 1.0) > 0.55
+                text = f"{100 * value:.0f}" if column == "headline" else number(value, 2)
+                ax.text(j, i, text, ha="center", va="center", fontsize=5.5, color="#1a1a1a" if light else "#ffffff")
+    ladder(ax, lines, looks)
+    ax.set_xticks(range(len(order)), [short(t) for t in order], rotation=90, fontsize=7)
+    ax.tick_params(axis="x", length=0, labeltop=True, labelbottom=False)
+    ax.tick_params(axis="x", labelrotation=90)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    text = (
+        "headline: 0 = frozen base, 1 = truth\n(cells: hundredths)" if column == "headline" else f"raw {column} score"
+    )
+    key = fig.colorbar(seen, ax=ax, orientation="horizontal", shrink=0.9, aspect=30, pad=0.01)
+    key.set_label(text, fontsize=7.5)
+    key.ax.tick_params(labelsize=7, color=theme().soft, labelcolor=theme().ink)
+    key.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
+    return fig
 
 
 # --- costs ---------------------------------------------------------------------------------------------------------
@@ -224,70 +252,31 @@ COSTS = (
 
 def costs(board: Board, looks: Looks) -> Figure | None:
     """A panel per cost; dots on stems, since a bar on a logarithmic axis has no true length."""
-    lines = [x for x in board.lines if x.trained]
-    panels = [c for c in COSTS if any(math.isfinite(x.costs.get(c[0], math.nan)) for x in lines)]
-    if not panels:
+    lines = [x for x in board.lines if x.trained][:MOST]
+    found = [c for c in COSTS if any(math.isfinite(x.costs.get(c[0], math.nan)) for x in lines)]
+    if not found:
         return None
-    with style():
-        fig = figure(1.3 + 1.55 * len(panels), 0.6 + 0.23 * len(lines))
-        axes = fig.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-        for ax, (key, title, form, log) in zip(axes, panels, strict=True):
-            values = [x.costs.get(key, math.nan) for x in lines]
-            known = [v for v in values if math.isfinite(v) and (v > 0 or not log)]
-            low = min(known) / 2 if log else 0.0
-            ax.set_xscale("log" if log else "linear")
-            ax.set_xlim(low, (low * (max(known) / low) ** 1.75) if log else max(known) * 1.62)
-            for i, (line, value) in enumerate(zip(lines, values, strict=True)):
-                if not math.isfinite(value):
-                    continue
-                look = looks[line.row]
-                ax.plot([low, value], [i, i], color=look.colour, lw=1.6, alpha=0.6, solid_capstyle="butt")
-                dot(ax, value, i, look, 5.5)
-                ax.annotate(
-                    form(value), (value, i), xytext=(6, 0), textcoords="offset points", va="center", fontsize=7.5
-                )
-            ax.set_title(title, fontsize=8.5, fontweight="normal")
-            ax.set_yticks(range(len(lines)), [x.row for x in lines])
-            ax.set_ylim(len(lines) - 0.5, -0.5)
-            ax.tick_params(axis="both", length=0)
-            ax.tick_params(axis="x", which="both", length=0, labelbottom=False)
-            ax.spines["bottom"].set_visible(False)
-        return fig
-
-
-# --- learning rates ------------------------------------------------------------------------------------------------
-
-
-def tuning(choices: Sequence[Choice], looks: Looks) -> Figure | None:
-    """Headline against learning rate for each method; the chosen rate is ringed, failures stand at 0 as they count."""
-    drawn = [c for c in choices if len(c.trials) > 1 and any(t.score.tasks for t in c.trials)]
-    if not drawn:
-        return None
-    with style():
-        fig = figure(5.6, 3.8)
-        ax = fig.subplots()
-        ax.set_xscale("log")
-        for c in drawn:
-            look = looks[c.name]
-            xs, ys = [t.lr for t in c.trials], [t.score.value for t in c.trials]
-            ax.plot(xs, ys, color=look.colour, lw=1.4, zorder=2)
-            for t in c.trials:
-                dot(ax, t.lr, t.score.value, look, 5)
-            if c.best:
-                ax.plot([c.lr], [c.best.score.value], "o", ms=11, mfc="none", mec=look.colour, mew=1.3, zorder=4)
-        ax.set_xlabel("learning rate (ringed: chosen)")
-        ax.set_ylabel("mean headline over tuning tasks")
-        ax.grid(axis="y")
-        ax.xaxis.set_major_formatter(lambda x, _: rate(x))
-        ax.margins(x=0.12, y=0.12)
-        settle(fig)
-        tops = [max(c.trials, key=lambda t: t.score.value if t.score.tasks else -math.inf) for c in drawn]
-        boxes = []
-        for line in ax.lines:  # labels keep off lines, marks and rings
-            spots = ax.transData.transform(line.get_xydata())
-            reach = 4 if len(spots) > 1 else fig.dpi * line.get_markersize() / 72 / 2 + 1
-            steps = [p + (q - p) * k / 12 for p, q in itertools.pairwise(spots) for k in range(13)] or list(spots)
-            boxes += [(x - reach, y - reach, x + reach, y + reach) for x, y in steps]
-        colours = [looks[c.name].colour for c in drawn]
-        place_labels(ax, [(t.lr, t.score.value) for t in tops], [c.name for c in drawn], colours, boxes)
-        return fig
+    step = min(0.23, pitch(len(lines)))
+    fig = figure(1.3 + 1.55 * len(found), 0.6 + step * len(lines))
+    axes = panels(fig, 1, len(found), sharey=True)
+    for ax, (key, title, form, log) in zip(axes, found, strict=True):
+        values = [x.costs.get(key, math.nan) for x in lines]
+        known = [v for v in values if math.isfinite(v) and (v > 0 or not log)]
+        low = min(known) / 2 if log else 0.0
+        ax.set_xscale("log" if log else "linear")
+        ax.set_xlim(low, (low * (max(known) / low) ** 1.75) if log else max(known) * 1.62)
+        for i, (line, value) in enumerate(zip(lines, values, strict=True)):
+            if not math.isfinite(value):
+                continue
+            look = looks[line.row]
+            ax.plot(
+                [low, value], [i, i], color=shade(look), lw=1.6 if step > 0.2 else 1.1, alpha=0.6, solid_capstyle="butt"
+            )
+            dot(ax, value, i, solid(look), 5.5 if step > 0.2 else 4)
+            text = {"xytext": (6, 0), "textcoords": "offset points", "va": "center"}
+            ax.annotate(form(value), (value, i), fontsize=min(7.5, type_size(len(lines))), **text)
+        ax.set_title(title, fontsize=8.5, fontweight="normal")
+        ladder(ax, lines, looks)
+        ax.tick_params(axis="x", which="both", length=0, labelbottom=False)
+        ax.spines["bottom"].set_visible(False)
+    return fig

@@ -2,20 +2,50 @@
 
 from __future__ import annotations
 
-import itertools
 import math
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bench.core.style import FAINT, INK, SOFT, Box, figure, place_labels, reference, settle, style
+from bench.core.style import figure, panels, reference, theme
 from bench.report.figure import Looks, bar, dot, has_headline, ranked, scale
+from bench.report.labels import keep_apart, label_points
 from bench.report.table import TITLES
-from bench.report.value import rough
+from bench.report.value import rough, size
 from bench.study.leaderboard import Board, Line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+COSTS = {  # what a front may stand on: its axis in words
+    "scalars_trainable": ("trainable scalars", rough),
+    "scalars_stored": ("stored scalars", rough),
+    "bytes_disk": ("bytes on disk", size),
+    "bytes_peak": ("peak memory of a training step, bytes", size),
+    "flops_step": ("FLOPs of a training step", rough),
+    "seconds_step": ("seconds of a training step", lambda x: f"{x:g}"),
+    "seconds_total": ("seconds of a whole run", lambda x: f"{x:g}"),
+    "step_ratio": ("step time ÷ lora's", lambda x: f"{x:g}×"),
+}
+SCORES = {  # what the axes of a tradeoff may be: a score of the leaderboard, in words
+    "concept": ("concept_norm", "concept (0 = frozen base, 1 = truth)"),
+    "follow": ("follow_norm", "following (0 = truth of other prompts, 1 = truth)"),
+    "headline": ("headline", "headline"),
+    "drift": ("drift", "drift of unrelated prompts"),
+    "diversity": ("diversity", "diversity"),
+    "memorisation_gap": ("memorisation_gap", "memorisation: concept to training minus to held-out pictures"),
+    "prior_leak": ("prior_leak", "leak into the plain class word"),
+    "prior_preservation": ("prior_preservation", "plain class pictures kept"),
+    "attributes": ("attributes", "share of asked attributes that are there"),
+    "kid": ("kid", "KID to truth pictures"),
+    "text": ("text", "cosine of picture and prompt"),
+}
+ANCHORS = {  # where truth or the base stands by definition: name, x, y, marker
+    ("concept", "follow"): ("truth (VAE)", 1.0, 1.0, "*"),
+    ("drift", "headline"): ("frozen base", 0.0, 0.0, "x"),
+}
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
@@ -28,119 +58,159 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
     return out
 
 
+def costed(board: Board, cost: str = "scalars_trainable") -> list[Line]:
+    """The ranked rows that this cost is known of."""
+    return [x for x in ranked(board) if x.costs.get(cost, math.nan) > 0] if has_headline(board) else []
+
+
 def front(boards: Sequence[Board], looks: Looks) -> Figure | None:
     """Headline against trainable scalars, one panel per kind of task, with the Pareto front of the means."""
-    panels = [b for b in boards if b.kind != "all" or len(boards) == 1]
-    panels = [b for b in panels if has_headline(b) and any(x.costs.get("scalars_trainable", 0) > 0 for x in ranked(b))]
-    if not panels:
+    found = [b for b in boards if (b.kind != "all" or len(boards) == 1) and costed(b)]
+    if not found:
         return None
-    with style():
-        fig = figure(3.7 * len(panels) + (1.0 if len(panels) == 1 else 0), 3.6)
-        axes = fig.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-        scales = [scale(ranked(b)) for b in panels]
-        for ax, board in zip(axes, panels, strict=True):
-            lines = [x for x in ranked(board) if x.costs.get("scalars_trainable", 0) > 0]
-            cost = [x.costs["scalars_trainable"] for x in lines]
-            ax.set_xscale("log")
-            ax.set_xlim(min(cost) / 3, max(cost) * 3)
-            ax.set_ylim(min(s[0] for s in scales), max(s[1] for s in scales))
-            ax.set_title(f"{TITLES[board.kind]} ({len(board.tasks)})")
-            ax.set_xlabel("trainable scalars")
-            ax.grid(axis="y")
-            ax.xaxis.set_major_formatter(lambda x, _: rough(x).replace(".00", "").replace(".0", ""))
-            ax.xaxis.set_minor_formatter("")
-        axes[0].set_ylabel("headline (95 % interval over tasks)")
-        settle(fig)
-        for ax, board in zip(axes, panels, strict=True):
-            _front(ax, board, looks)
-        return fig
+    fig = figure(3.7 * len(found) + (1.0 if len(found) == 1 else 0), 3.6)
+    axes = panels(fig, 1, len(found), sharey=True)
+    scales = [scale(ranked(b)) for b in found]
+    for ax, board in zip(axes, found, strict=True):
+        front_on(ax, board, looks)
+        ax.set_title(f"{TITLES[board.kind]} ({len(board.tasks)})")
+        ax.set_ylim(min(s[0] for s in scales), max(s[1] for s in scales))
+        if ax is not axes[0]:
+            ax.set_ylabel("")
+    return fig
 
 
-def _front(ax: Axes, board: Board, looks: Looks) -> None:
-    lines = [x for x in ranked(board) if x.costs.get("scalars_trainable", 0) > 0]
-    points = [(x.costs["scalars_trainable"], x.get("headline").value) for x in lines]
-    steps = [points[i] for i in pareto(points)]
-    xs = [*(x for x, _ in steps), ax.get_xlim()[1]]
-    ys = [*(y for _, y in steps), steps[-1][1]]
-    ax.plot(xs, ys, drawstyle="steps-post", color=INK, lw=0.9, alpha=0.55, zorder=2)
+def front_on(ax: Axes, board: Board, looks: Looks, cost: str = "scalars_trainable") -> None:
+    """Draw headline against one of COSTS into `ax`. The rows of the Pareto front stand out beside those that do."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    lines = costed(board, cost)
+    points = [(x.costs[cost], x.get("headline").value) for x in lines]
+    best = pareto(points)
+    looks = {**looks, **{lines[i].row: replace(looks[lines[i].row], faint=False) for i in best}}
+    title, form = COSTS[cost]
+    ax.set_xscale("log", base=2 if cost.startswith("bytes") else 10)
+    low, high = min(x for x, _ in points), max(x for x, _ in points)
+    close = high / low < 12  # few powers of ten lie there: 2 and 5 are written too
+    ax.set_xlim(low / (1.7 if close else 3), high * (1.7 if close else 3))
+    ax.set_ylim(*scale(ranked(board)))
+    ax.set_xlabel(title)
+    ax.set_ylabel("headline (95 % interval over tasks)")
+    ax.grid(axis="y")
+
+    def tick(x: float, _: object = None) -> str:
+        return re.sub(r"\.0+(?=\D|$)", "", form(x))
+
+    ax.xaxis.set_major_formatter(tick)
+    if cost.startswith("bytes"):
+        ax.xaxis.set_major_locator(LogLocator(base=2, numticks=6))
+        ax.xaxis.set_minor_locator(NullLocator())
+    else:
+        ax.xaxis.set_minor_formatter(lambda x, _: tick(x) if close and f"{x:e}"[0] in "25" else "")
     reference(ax, 0, "frozen base")
     reference(ax, 1, "truth (VAE)")
-    boxes: list[Box] = list(_walls(ax, xs, ys))
+    # The stairs: corner by corner, so that labels can keep off them.
+    corners = [points[best[0]]]
+    for i in best[1:]:
+        corners += [(points[i][0], corners[-1][1]), points[i]]
+    corners.append((ax.get_xlim()[1], corners[-1][1]))
+    ax.plot(*zip(*corners, strict=True), color=theme().ink, lw=0.9, alpha=0.55, zorder=2)
     for line, (x, y) in zip(lines, points, strict=True):
         half = line.get("headline").half
-        if math.isfinite(half):
-            boxes.append(bar(ax, x, y, half, looks[line.row], "y"))
-        dot(ax, x, y, looks[line.row])
-    place_labels(ax, points, [x.row for x in lines], [looks[x.row].colour for x in lines], boxes)
+        if math.isfinite(half) and not looks[line.row].faint:
+            bar(ax, x, y, half, looks[line.row], "y")
+    # The front chooses its places for labels first.
+    order = [*best, *(i for i in range(len(lines)) if i not in best)]
+    _marks(ax, [lines[i] for i in order], [points[i] for i in order], looks)
 
 
-def _walls(ax: Axes, xs: Sequence[float], ys: Sequence[float]) -> list[Box]:
-    """The steps through (xs, ys) as thin boxes in pixels, for labels to keep off."""
-    at = [tuple(map(float, p)) for p in ax.transData.transform(list(zip(xs, ys, strict=True)))]
-    flat = [(x0, y0 - 2, x1, y0 + 2) for (x0, y0), (x1, _) in itertools.pairwise(at)]
-    return flat + [(x1 - 2, min(y0, y1), x1 + 2, max(y0, y1)) for (_, y0), (x1, y1) in itertools.pairwise(at)]
+def _marks(
+    ax: Axes, lines: Sequence[Line], points: Sequence[tuple[float, float]], looks: Looks, anchor: tuple | None = None
+) -> None:
+    """The rows' marks with the names of those that stand out, and of the anchor."""
+    marks = [dot(ax, x, y, looks[line.row]) for line, (x, y) in zip(lines, points, strict=True)]
+    out = [i for i, line in enumerate(lines) if not looks[line.row].faint]
+    keep_apart(ax, [marks[i] for i in out])
+    spots, names = [points[i] for i in out], [lines[i].row for i in out]
+    colours = [looks[name].colour for name in names]
+    if anchor:
+        spots, names, colours = [anchor[1:3], *spots], [anchor[0], *names], [theme().ink, *colours]
+    label_points(ax, spots, names, colours, optional=len(out) < len(lines))
+
+
+# --- tradeoffs -----------------------------------------------------------------------------------------------------
 
 
 def tradeoff(board: Board, looks: Looks) -> Figure | None:
     """Left: concept against following, with lines of equal headline. Right: headline against drift."""
-    lines = ranked(board)
     if not has_headline(board):
         return None
-    drifts = [x for x in lines if x.get("drift").tasks]
-    with style():
-        fig = figure(7.4 if drifts else 4.0, 3.6)
-        axes = fig.subplots(1, 2 if drifts else 1, squeeze=False)[0]
-        ax = axes[0]
-        marks = [(x.get("concept_norm").value, x.get("follow_norm").value) for x in lines]
-        lows = [max(0.0, min(m[i] for m in marks) - 0.15) for i in (0, 1)]
-        tops = [max(1.0, *(m[i] for m in marks)) + 0.06 for i in (0, 1)]
-        ax.set(xlim=(lows[0], tops[0]), ylim=(lows[1], tops[1]), xlabel="concept (0 = frozen base, 1 = truth)")
-        ax.set_ylabel("following (0 = truth of other prompts, 1 = truth)")
-        ax.set_title("What the headline is made of")
-        if drifts:
-            widest = max(x.get("drift").value for x in drifts)
-            axes[1].set(xlim=(-0.04 * widest, 1.18 * widest), ylim=scale(drifts), xlabel="drift of unrelated prompts")
-            axes[1].set_ylabel("headline")
-            axes[1].set_title("What it does to the rest")
-            axes[1].grid()
-        settle(fig)
+    pairs = [p for p in ANCHORS if scored(board, *p)]
+    fig = figure(3.7 * len(pairs) + (0.3 if len(pairs) == 1 else 0), 3.6)
+    titles = {"follow": "What the headline is made of", "headline": "What it does to the rest"}
+    for ax, (x, y) in zip(panels(fig, 1, len(pairs)), pairs, strict=True):
+        tradeoff_on(ax, board, looks, x, y)
+        ax.set_title(titles[y])
+    return fig
+
+
+def scored(board: Board, x: str, y: str) -> list[Line]:
+    """The ranked rows that have both scores (names of SCORES)."""
+    return [line for line in ranked(board) if all(line.get(SCORES[s][0]).tasks for s in (x, y))]
+
+
+def tradeoff_on(ax: Axes, board: Board, looks: Looks, x: str = "concept", y: str = "follow") -> None:
+    """Draw one of SCORES against another into `ax`, with crosses of 95 % intervals for the rows that stand out."""
+    lines = scored(board, x, y)
+    points = [(line.get(SCORES[x][0]).value, line.get(SCORES[y][0]).value) for line in lines]
+    anchor = ANCHORS.get((x, y))
+    spots = [*points, anchor[1:3]] if anchor and anchor[0] == "frozen base" else points
+    ax.set(xlabel=SCORES[x][1], ylabel=SCORES[y][1])
+    ax.set_xlim(*_limits([p[0] for p in spots]))
+    ax.set_ylim(*(scale(lines) if y == "headline" else _limits([p[1] for p in spots])))
+    if (x, y) == ("concept", "follow"):
+        lows = [max(0.0, min(p[i] for p in points) - 0.15) for i in (0, 1)]
+        tops = [max(1.0, *(p[i] for p in points)) + 0.06 for i in (0, 1)]
+        ax.set(xlim=(lows[0], tops[0]), ylim=(lows[1], tops[1]))
         _products(ax, lows, tops)
-        boxes = _crosses(ax, lines, "concept_norm", "follow_norm", looks)
-        ax.plot(1, 1, "*", color=INK, ms=9, mec="white")
-        names, colours = [x.row for x in lines], [looks[x.row].colour for x in lines]
-        place_labels(ax, [*marks, (1.0, 1.0)], [*names, "truth (VAE)"], [*colours, INK], boxes)
-        if drifts:
-            boxes = _crosses(axes[1], drifts, "drift", "headline", looks)
-            spots = [(x.get("drift").value, x.get("headline").value) for x in drifts]
-            axes[1].plot(0, 0, "x", color=INK, ms=6, clip_on=False)
-            names = [x.row for x in drifts]
-            place_labels(
-                axes[1], [*spots, (0, 0)], [*names, "frozen base"], [*(looks[n].colour for n in names), INK], boxes
-            )
-        return fig
+    else:
+        ax.grid()
+    full = any(looks[line.row].faint for line in lines)
+    for line in lines:
+        if not looks[line.row].faint:
+            _cross(ax, line, SCORES[x][0], SCORES[y][0], looks, full)
+    if anchor:
+        look = {"ms": 9, "mec": theme().edge} if anchor[3] == "*" else {"ms": 6, "clip_on": False}
+        ax.plot([anchor[1]], [anchor[2]], anchor[3], color=theme().ink, zorder=4, **look)
+    _marks(ax, lines, points, looks, anchor)
+
+
+def _limits(values: Sequence[float]) -> tuple[float, float]:
+    """A little more than the values take."""
+    low, high = min(values), max(values)
+    room = (high - low) or abs(high) or 1.0
+    return low - 0.06 * room, high + 0.18 * room
 
 
 def _products(ax: Axes, lows: Sequence[float], tops: Sequence[float]) -> None:
-    """Faint lines of equal headline, named where they leave the picture at the top or the right."""
+    """Faint lines of equal headline, named where they leave the picture at the right."""
     import numpy as np
 
+    soft = {"fontsize": 7, "color": theme().soft}
     ax.annotate("grey: equal headline", (0, 0), xycoords="axes fraction", xytext=(5, 5), textcoords="offset points",
-                fontsize=7, color=SOFT)  # fmt: skip
+                **soft)  # fmt: skip
     for level in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0):
         x = np.linspace(max(lows[0], level / tops[1]), tops[0], 100)
         if level / tops[0] < lows[1] or x[0] >= tops[0]:
             continue
-        ax.plot(x, level / x, color=FAINT, lw=0.8, zorder=0)
-        at, align = ((tops[0], level / tops[0]), "right")
-        ax.annotate(f"{level:g}", at, xytext=(-2, 1), textcoords="offset points", fontsize=7, color=SOFT, ha=align)
+        ax.plot(x, level / x, color=theme().faint, lw=0.8, zorder=0)
+        at = (tops[0], level / tops[0])
+        ax.annotate(f"{level:g}", at, xytext=(-2, 1), textcoords="offset points", ha="right", **soft)
 
 
-def _crosses(ax: Axes, lines: Sequence[Line], across: str, up: str, looks: Looks) -> list:
-    boxes = []
-    for line in lines:
-        x, y = line.get(across), line.get(up)
-        for seen, axis in ((x, "x"), (y, "y")):
-            if math.isfinite(seen.half):
-                boxes.append(bar(ax, x.value, y.value, seen.half, looks[line.row], axis))
-        dot(ax, x.value, y.value, looks[line.row])
-    return boxes
+def _cross(ax: Axes, line: Line, across: str, up: str, looks: Looks, full: bool) -> None:
+    """Both intervals of a row. Where a picture is `full` of rows, one that is wider than the picture is left out."""
+    x, y = line.get(across), line.get(up)
+    for seen, axis, (low, high) in ((x, "x", ax.get_xlim()), (y, "y", ax.get_ylim())):
+        if math.isfinite(seen.half) and (not full or (seen.low > low and seen.high < high)):
+            bar(ax, x.value, y.value, seen.half, looks[line.row], axis)

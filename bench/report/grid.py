@@ -7,18 +7,21 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from bench.core.style import INK, SOFT, figure, style
+from bench.core.style import dress, figure, style, theme
 from bench.records.record import Record
+from bench.report.labels import when_drawn
 
 if TYPE_CHECKING:
     import numpy as np
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 COLUMNS = 10  # prompts shown at most, evenly chosen
 SAVED = 6  # columns of a stored sheet (bench.runner.run.COLUMNS)
 GAP = 2  # white pixels between its pictures (bench.evaluation.sampler.grid)
+WIDEST = 28  # characters of a row's name
 CELL, SPACE, APART = 0.64, 0.04, 0.12  # inches: a picture, the gap between two, the gap below the references
 
 
@@ -84,43 +87,87 @@ def read(record: Record, folder: Path) -> Samples | str:
     return Samples(prompts, pictures)
 
 
+def shown(rows: Mapping[str, Samples]) -> tuple[dict[str, Samples], list[int]]:
+    """The entries of `rows` (label -> samples) whose prompts are those of the first, and which prompts are shown."""
+    import numpy as np
+
+    if not rows:
+        return {}, []
+    first = next(iter(rows.values()))
+    kept = {k: v for k, v in rows.items() if v.prompts == first.prompts and v.pictures.shape == first.pictures.shape}
+    prompts = len(first.prompts)
+    return kept, [int(i) for i in np.unique(np.linspace(0, prompts - 1, min(COLUMNS, prompts)).round())]
+
+
 def compose(rows: Mapping[str, Samples], references: Sequence[str] = ()) -> Figure | None:
     """A grid with one line per entry of `rows` (label -> samples) and the prompts written above the columns.
 
     Only lines whose prompts are those of the first are shown; `references` are labels set apart by a gap and in grey.
     """
-    import numpy as np
-
     if not rows:
         return None
-    prompts = next(iter(rows.values())).prompts
-    shape = next(iter(rows.values())).pictures.shape
-    kept = {k: v for k, v in rows.items() if v.prompts == prompts and v.pictures.shape == shape}
-    columns = list(np.unique(np.linspace(0, len(prompts) - 1, min(COLUMNS, len(prompts))).round().astype(int)))
-    texts = [textwrap.wrap(prompts[i], 13, break_long_words=True, max_lines=5, placeholder="…") for i in columns]
-    left, head = 0.12 + 0.075 * min(max(map(len, kept)), 28), 0.1 + 0.115 * max(map(len, texts))
-    tops = [i * (CELL + SPACE) + (APART if label not in references else 0) for i, label in enumerate(kept)]
-    tops = [top - tops[0] for top in tops]
-    across, down = len(columns) * (CELL + SPACE) - SPACE, tops[-1] + CELL
-    width, height = left + across + 0.06, head + down + 0.06
-    side = next(iter(kept.values())).pictures.shape[1]
-    canvas = np.full((round(down * side / CELL), round(across * side / CELL), 3), 255, np.uint8)
     with style():
-        fig = figure(width, height)
-        fig.set_layout_engine("none")
-        for j, text in enumerate(texts):
-            x = (left + j * (CELL + SPACE) + CELL / 2) / width
-            for k, line in enumerate(reversed(text)):  # one by one: lines of neighbouring columns share a baseline
-                y = 1 - (head - 0.07 - 0.112 * k) / height
-                fig.text(x, y, line, ha="center", va="baseline", fontsize=6.5)
-        for (label, samples), top in zip(kept.items(), tops, strict=True):
-            name = label if len(label) <= 28 else label[:27] + "…"
-            y, colour = 1 - (head + top + CELL / 2) / height, SOFT if label in references else INK
-            fig.text((left - 0.07) / width, y, name, ha="right", va="center", fontsize=8, color=colour)
-            for j, column in enumerate(columns):
-                v, u = round(top * side / CELL), round(j * (CELL + SPACE) * side / CELL)
-                canvas[v : v + side, u : u + side] = samples.pictures[column]
-        ax = fig.add_axes((left / width, 0.06 / height, across / width, down / height))
-        ax.imshow(canvas, interpolation="nearest", aspect="auto")
-        ax.set_axis_off()
+        fig = figure(*extent(rows, references))
+        compose_on(fig.subplots(), rows, references)
         return fig
+
+
+def extent(rows: Mapping[str, Samples], references: Sequence[str] = ()) -> tuple[float, float]:
+    """Width and height in inches of a figure in which each picture has its size."""
+    kept, columns = shown(rows)
+    left, head = 0.12 + 0.075 * min(max(map(len, kept)), WIDEST), 0.1 + 0.115 * max(map(len, _texts(kept, columns)))
+    across, down = len(columns) * (CELL + SPACE) - SPACE, _tops(kept, references)[-1] + CELL
+    return left + across + 0.12, head + down + 0.12
+
+
+def compose_on(ax: Axes, rows: Mapping[str, Samples], references: Sequence[str] = ()) -> None:
+    """Draw the same grid into `ax`, whose frame becomes the pictures': names on its left, prompts above."""
+    import numpy as np
+
+    kept, columns = shown(rows)
+    tops = _tops(kept, references)
+    side = next(iter(kept.values())).pictures.shape[1]
+    across, down = len(columns) * (CELL + SPACE) - SPACE, tops[-1] + CELL
+    canvas = np.zeros((round(down * side / CELL), round(across * side / CELL), 4), np.uint8)  # gaps: clear
+    lefts = [round(j * (CELL + SPACE) * side / CELL) for j in range(len(columns))]
+    starts = [round(top * side / CELL) for top in tops]
+    for samples, v in zip(kept.values(), starts, strict=True):
+        for u, column in zip(lefts, columns, strict=True):
+            canvas[v : v + side, u : u + side, :3] = samples.pictures[column]
+            canvas[v : v + side, u : u + side, 3] = 255
+    dress(ax)
+    ax.imshow(canvas, interpolation="nearest", aspect="equal")
+    ax.set_yticks([v + side / 2 for v in starts], [k if len(k) <= WIDEST else k[: WIDEST - 1] + "…" for k in kept])
+    ax.set_xticks([u + side / 2 for u in lefts], ["\n".join(text) for text in _texts(kept, columns)])
+    ax.tick_params(length=0, pad=4, labelsize=8)
+    ax.tick_params(axis="x", labeltop=True, labelbottom=False, labelsize=6.5)
+    for label, name in zip(ax.get_yticklabels(), kept, strict=True):
+        label.set_color(theme().soft if name in references else theme().ink)
+    for label in ax.get_xticklabels():
+        label.set(va="bottom", linespacing=1.15)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+
+    def fit(renderer: Any) -> None:
+        """Text as small as the pictures: axes may be of any size."""
+        fig = ax.get_figure(root=True)
+        assert fig is not None
+        cell = (ax.transData.transform([(side, 0)]) - ax.transData.transform([(0, 0)]))[0, 0] * 72 / fig.dpi
+        for label in ax.get_xticklabels():
+            label.set_fontsize(min(6.5, 6.5 * cell / (72 * CELL)))
+        for label in ax.get_yticklabels():
+            label.set_fontsize(min(8.0, max(4.0, 0.6 * cell)))
+
+    when_drawn(ax, fit, 0)
+
+
+def _tops(kept: Mapping[str, Samples], references: Sequence[str]) -> list[float]:
+    """Inches from the top of the first line of pictures to that of each."""
+    tops = [i * (CELL + SPACE) + (APART if label not in references else 0) for i, label in enumerate(kept)]
+    return [top - tops[0] for top in tops]
+
+
+def _texts(kept: Mapping[str, Samples], columns: Sequence[int]) -> list[list[str]]:
+    """The prompts above the columns, as lines of text."""
+    prompts = next(iter(kept.values())).prompts
+    return [textwrap.wrap(prompts[i], 13, break_long_words=True, max_lines=5, placeholder="…") for i in columns]

@@ -9,10 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.report import table
+from bench.core import style
+from bench.report import grid, table
 from bench.report.sheet import Sheet, printable
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from bench.report.material import Drawing, Material
 
 FOLDER = Path(__file__).parent
@@ -20,12 +23,11 @@ FOLDER = Path(__file__).parent
 
 def html(
     m: Material,
-    figures: Sequence[Drawing],
+    figures: Mapping[str, Sequence[Drawing]],
     samples: Sequence[Drawing],
-    pictures: Mapping[str, bytes],
     problems: Sequence[str],
 ) -> str:
-    """The page. `pictures` holds the png of each drawing by its name.
+    """The page. `figures` holds the same drawings by theme, light and dark; `samples` are the grids.
 
     A content security policy allows the page's own script (by its hash), inline style and inline pictures only, so that
     not even a hole in the escaping could load or run anything.
@@ -48,8 +50,8 @@ def html(
         problems=[printable(p) for p in problems],
         blocks=[(table.TITLES[b.kind], table.main_sheet(b), _rest(m, b)) for b in m.boards],
         sheets=m.sheets,
-        figures=[_picture(d, pictures[d.name], False) for d in figures],
-        samples=[_picture(d, pictures[d.name], True) for d in samples],
+        figures=[_picture(light, dark) for light, dark in zip(figures["light"], figures["dark"], strict=True)],
+        samples=[_strips(d) for d in samples],
         legend=_legend(m),
         facts=_facts(m),
         style=(FOLDER / "page.css").read_text(encoding="utf-8"),
@@ -63,21 +65,53 @@ def _rest(m: Material, board) -> list[Sheet]:
     return [*out, table.pair_sheet(board)] if len(board.pairs) else out
 
 
-def _picture(drawing: Drawing, png: bytes, lossy: bool) -> dict[str, Any]:
-    """What an <img> needs. Grids go in as webp: a fifth of the bytes, and the png lies beside the page."""
+def _picture(light: Drawing, dark: Drawing) -> dict[str, Any]:
+    """What a <picture> needs: the drawing on transparent ground in both inks, as lossless webp."""
     from PIL import Image
 
-    kind = "png"
-    with Image.open(io.BytesIO(png)) as picture:
-        width, height = picture.size
-        if lossy:
-            out = io.BytesIO()
-            picture.convert("RGB").save(out, "WEBP", quality=88, method=4)
-            kind, png = "webp", out.getvalue()
-    data = f"data:image/{kind};base64,{base64.b64encode(png).decode()}"
-    # 200 dots per inch on paper, shown at 110: sharp on dense screens
-    shown = {"width": round(width * 0.55), "height": round(height * 0.55)}
-    return {"name": drawing.name, "title": drawing.title, "caption": drawing.caption, "data": data, **shown}
+    out: dict[str, Any] = {"name": light.name, "title": light.title, "caption": light.caption}
+    for theme, drawing in (("light", light), ("dark", dark)):
+        with Image.open(io.BytesIO(style.render(drawing.figure, "png", transparent=True))) as picture:
+            out[theme] = _webp(picture, lossless=True)
+            # 200 dots per inch on paper, shown at 110: sharp on dense screens.
+            out["width"], out["height"] = (round(n * 0.55) for n in picture.size)
+    return out
+
+
+def _webp(picture: Image.Image, **options: Any) -> str:
+    """As an address that holds the picture itself."""
+    out = io.BytesIO()
+    picture.save(out, "WEBP", method=4, **options)
+    return f"data:image/webp;base64,{base64.b64encode(out.getvalue()).decode()}"
+
+
+SIDE = 68  # pixels of a sample on the page, and GAP between two
+GAP = 4
+STORED = 136  # pixels of a sample's side that the page holds at most: sharp on dense screens
+
+
+def _strips(drawing: Drawing) -> dict[str, Any]:
+    """A grid as text and one strip of pictures per row: the page's own ink writes it. Lossy; the png lies beside."""
+    import numpy as np
+    from PIL import Image
+
+    rows, columns = grid.shown(drawing.rows)
+    strips = []
+    for label, samples in rows.items():
+        side = samples.pictures.shape[1]
+        gap = max(1, round(side * GAP / SIDE))
+        strip = np.zeros((side, len(columns) * (side + gap) - gap, 4), np.uint8)  # gaps are clear
+        for j, column in enumerate(columns):
+            strip[:, j * (side + gap) : j * (side + gap) + side] = np.dstack(
+                [samples.pictures[column], np.full((side, side), 255, np.uint8)]
+            )
+        picture = Image.fromarray(strip)
+        if side > STORED:
+            picture = picture.resize((round(strip.shape[1] * STORED / side), STORED), Image.Resampling.LANCZOS)
+        strips.append((label, label in table.NAMES.values(), _webp(picture, quality=88)))
+    prompts = [printable(next(iter(rows.values())).prompts[i]) for i in columns]
+    shown = {"width": len(columns) * (SIDE + GAP) - GAP, "height": SIDE, "cell": SIDE, "gap": GAP}
+    return {**drawing.__dict__, "prompts": prompts, "strips": strips, **shown}
 
 
 def _legend(m: Material) -> list[tuple[str, str]]:

@@ -127,10 +127,11 @@ def _names(records: Sequence[Record]) -> dict[str, str]:
     return out
 
 
-def _line(r: Record, name: str, kind: str) -> dict[str, Any]:
+def _line(r: Record, name: str, kind: str, every: Iterable[str]) -> dict[str, Any]:
     run, machine = r.run, r.provenance.machine
-    scores = {k: math.nan if v is None else float(v) for k, v in r.scores.items()}
-    concept = scores.get("concept", scores.get("style" if kind == "style" else "identity", math.nan))
+    found = {k: float(v) for k, v in r.scores.items() if v is not None}
+    scores = {k: found.get(k, math.nan) for k in every}
+    concept = r.scores.get("concept", found.get("style" if kind == "style" else "identity", math.nan))
     return {
         "key": r.key,
         "row": name,
@@ -146,7 +147,7 @@ def _line(r: Record, name: str, kind: str) -> dict[str, Any]:
         "status": r.status,
         "failed": not r.ok,
         **scores,
-        "concept": concept,
+        "concept": math.nan if concept is None else float(concept),
         "machine": f"{machine.cpu}, {machine.cores} cores, {machine.workers} x {machine.threads} threads",
         **{k: math.nan if v is None else float(v) for k, v in r.cost.model_dump().items()},
     }
@@ -165,7 +166,8 @@ def tidy(records: Iterable[Record]) -> Tidy:
 
     kept, warnings = comparable(records)
     names, kinds = _names(kept), kinds_of(kept)
-    frame: Frame = pd.DataFrame([_line(r, names[r.key], kinds[r.run.task]) for r in kept])
+    scores = dict.fromkeys(name for r in kept for name in r.scores)  # of all, so that they stand side by side
+    frame: Frame = pd.DataFrame([_line(r, names[r.key], kinds[r.run.task], scores) for r in kept])
     if frame.empty:
         return Tidy(frame, ["there are no records yet: litmus bench makes them"])
     for column in ("concept", "text", "text_mismatch", *NORMS):

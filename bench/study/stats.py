@@ -105,13 +105,18 @@ def estimate(groups: Sequence[np.ndarray], statistic: str = "mean", name: str = 
     return Interval(value, value - half, value + half, n, runs)
 
 
-def differences(frame: Frame, a: str, b: str, column: str) -> Frame:
-    """`a` minus `b` in every block (task, seed) that has both: columns task, seed, difference."""
-    keys = ["task", "seed"]
-    left, right = (frame.loc[frame["row"] == name, [*keys, column]].dropna() for name in (a, b))
-    both = left.merge(right, on=keys, suffixes=("_a", "_b"))
-    both["difference"] = both[f"{column}_a"] - both[f"{column}_b"]
-    return both[[*keys, "difference"]]
+def by_block(frame: Frame, column: str) -> Frame:
+    """`column` as a table: a line per block (task, seed), sorted, and a column per row; nan where it has none."""
+    return frame.pivot(index=["task", "seed"], columns="row", values=column).sort_index()
+
+
+def differences(table: Frame, a: str, b: str) -> list[np.ndarray]:
+    """`a` minus `b` in every block of `table` (from `by_block`) that has both: one array (seeds,) per task."""
+    apart = table[a].to_numpy(float) - table[b].to_numpy(float)
+    tasks = table.index.get_level_values("task").to_numpy(str)
+    both = ~np.isnan(apart)
+    starts = np.unique(tasks[both], return_index=True)[1]
+    return np.split(apart[both], starts[1:]) if both.any() else []
 
 
 # --- tests on task means ------------------------------------------------------------------------------------------
@@ -180,9 +185,9 @@ def pairs(frame: Frame, rows: Sequence[str], column: str) -> Frame:
     """
     import pandas as pd
 
-    lines = []
+    lines, blocks = [], by_block(frame, column)
     for a, b in itertools.combinations(rows, 2):
-        groups = by_task(differences(frame, a, b, column), "difference")
+        groups = differences(blocks, a, b)
         means = [float(g.mean()) for g in groups]
         seen = estimate(groups, name=f"{column}/{a}/{b}")
         tests = t_test(means), flip_test(means, f"{a}/{b}"), wilcoxon_test(means)
@@ -237,9 +242,8 @@ def chance_better(frame: Frame, row: str, other: str, column: str) -> Interval:
     interval is cut to [0, 1]; where all tasks agree a bootstrap knows no doubt, so the exact binomial bound of n tasks
     (Clopper, Pearson, 1934) stands in.
     """
-    table = differences(frame, row, other, column)
-    table["win"] = (np.sign(table["difference"]) + 1) / 2
-    seen = estimate(by_task(table, "win"), name=f"win/{column}/{row}/{other}")
+    apart = differences(by_block(frame[frame["row"].isin([row, other])], column), row, other)
+    seen = estimate([(np.sign(d) + 1) / 2 for d in apart], name=f"win/{column}/{row}/{other}")
     if seen.tasks < 2:
         return seen
     low, high = max(0.0, seen.low), min(1.0, seen.high)

@@ -225,7 +225,15 @@ def test_a_file_says_what_it_is_and_stays_small(path):
 
 @pytest.mark.parametrize(
     "target",
-    ["bench.__main__", "bench.anova.study", "bench.runner.launch", "bench.runner.board", "bench.report", "bench.study"],
+    [
+        "bench.__main__",
+        "bench.anova.study",
+        "bench.runner.launch",
+        "bench.runner.board",
+        "bench.plot",
+        "bench.report",
+        "bench.study",
+    ],
 )
 def test_what_plans_and_reports_runs_without_torch(target):
     code = (

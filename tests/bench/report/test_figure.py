@@ -108,9 +108,8 @@ def test_a_dollar_is_a_dollar(stored, tmp_path):
         for r in stored
     ]
     material = of("x", tmp_path, named)
-    fig = figure.headline(material.whole, material.tidy.frame, material.looks)
-    assert fig is not None
-    style.render(fig, "png", 50)
+    for drawing in drawings(material):
+        style.render(drawing.figure, "png", 50)
 
 
 # --- parts --------------------------------------------------------------------------------------------------------
@@ -124,21 +123,6 @@ def test_pareto_by_brute_force():
     assert found == better
     costs = [points[i][0] for i in front.pareto(points)]
     assert costs == sorted(costs)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_spread_apart(seed):
-    wanted = np.random.default_rng(seed).uniform(0, 10, 8).tolist()
-    found = style.spread_apart(wanted, 1.0, 0.0, 10.0)
-    assert np.argsort(found).tolist() == np.argsort(wanted).tolist()
-    assert np.diff(sorted(found)).min() > 1 - 1e-9
-    assert min(found) >= 0
-    assert max(found) <= 10
-
-
-def test_spread_apart_moves_nobody_without_need():
-    assert style.spread_apart([1.0, 5.0, 3.0], 1.0) == [1.0, 5.0, 3.0]
-    assert style.spread_apart([1.0, 1.0], 1.0) == [0.5, 1.5]
 
 
 def test_one_look_per_row_whatever_the_board():

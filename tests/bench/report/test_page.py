@@ -53,7 +53,10 @@ def test_nothing_from_outside_and_nothing_injected(page):
     assert not re.search(r"url\(|@import|http-equiv=.refresh", text)
     assert "&lt;script&gt;alert(1)" in text
     assert "broken.json" in text
-    assert audit.tags.count("img") == 6 + 2  # figures, and a grid for each task
+    strips = len(re.findall(r'alt="[^"]*: samples for 3 prompts"', text))
+    assert strips >= 2 * 7  # truth, base and five or more rows for each task
+    assert audit.tags.count("img") == 6 + strips
+    assert audit.tags.count("source") == 6  # each figure in the other ink
 
 
 @pytest.mark.slow
@@ -97,6 +100,37 @@ def test_in_a_browser(page):
         browser.close()
     assert said == []
     assert [url for url in asked if not url.startswith("data:")] == [page.as_uri()]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not BROWSER, reason="no chromium on this machine")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_figures_have_the_ink_of_the_page(page, scheme):
+    """On dark ground light ink, on light ground dark ink, and the ground shows through in both."""
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        tab = browser.new_page(viewport={"width": 1200, "height": 900}, color_scheme=scheme)
+        tab.set_default_timeout(120_000)
+        tab.goto(page.as_uri())
+        for figure in tab.locator("#figures img").all():
+            pixels = np.asarray(Image.open(io.BytesIO(figure.screenshot())).convert("L"), float)
+            ground = float(np.median(pixels))
+            inked = pixels[np.abs(pixels - ground) > 150]
+            assert (ground < 40) if scheme == "dark" else (ground > 250)
+            assert len(inked) > 200
+        assert tab.evaluate(
+            "[...document.images].every(i => getComputedStyle(i).backgroundColor === 'rgba(0, 0, 0, 0)')"
+        )
+        tab.emulate_media(media="print")  # paper is white, whatever the screen
+        shown = tab.locator("#figures img").first.evaluate("i => i.currentSrc === i.src")
+        assert shown
+        browser.close()
 
 
 @pytest.mark.slow

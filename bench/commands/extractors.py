@@ -21,14 +21,14 @@ def _listing(context: typer.Context) -> None:
     """
     if context.invoked_subcommand:
         return
+    from bench.extractors import EXTRACTORS, extractors_names
     from bench.extractors.encoders import FAMILIES, SHORT
-    from bench.extractors.suites import SUITES
 
-    rows = [
-        ["pocket", "", "", "", "the pocket world's own, for the pocket base"],
-        ["toy", "", "", "", "random numbers, for tests"],
-        *([name, one.identity, one.style or one.image, one.image, one.about] for name, one in SUITES.items()),
-    ]
+    rows = []
+    for name in extractors_names():
+        one = EXTRACTORS.make(name)
+        roles = one.roles()
+        rows.append([name, *(roles.get(role, "") for role in ("identity", "style", "image")), one.title])
     print_table(["extractors", "identity", "style", "image and text", "about"], rows)
     print("\nor your own: identity=ENCODER,style=ENCODER,image=ENCODER, where an encoder is")
     print(f"{', '.join(SHORT)}, or one of {', '.join(f'{family}:MODEL' for family in FAMILIES)}")
@@ -62,9 +62,9 @@ def check(name: NAME) -> None:
 
     Example: `litmus extractors check dino-clip`
     """
-    from bench.extractors import OWN, acceptance, load_extractors
+    from bench.extractors import acceptance, extractors_source, load_extractors
 
-    if name in OWN:
+    if not extractors_source(name).published:
         raise LitmusError(f"{name} has no published values: docs/pocket-base.md says how good it is")
     groups, doubts = acceptance.pictures()
     loaded = load_extractors(name)

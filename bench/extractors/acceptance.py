@@ -142,9 +142,10 @@ def notes(name: str, digest: str) -> list[str]:
 
     LitmusError for a DreamBooth copy with a missing or altered picture.
     """
-    from bench.extractors import OWN, suites
+    from bench.extractors import extractors_source
 
-    if name in OWN or not set(suites.parse(name).roles().values()) & PUBLISHED.keys():
+    source = extractors_source(name)
+    if not source.published or not set(source.roles().values()) & PUBLISHED.keys():
         return []
     if not (had := judged(name, digest)):
         return [f"the evaluator {name} was not held against published values here: litmus extractors check {name}"]

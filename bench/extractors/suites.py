@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench.core.errors import LitmusError, nearest
@@ -18,43 +17,12 @@ if TYPE_CHECKING:
 ROLES = ("identity", "style", "image")
 
 
-@dataclass(frozen=True)
-class Suite:
-    """The encoder of each role. `image` must read text too; the other two are `image` where they are empty."""
+def parse(name: str) -> dict[str, str]:
+    """Role -> encoder of `identity=dino:vits16,style=csd,image=openclip:ViT-B-32/openai`.
 
-    image: str
-    identity: str = ""
-    style: str = ""
-    about: str = ""
-
-    def roles(self) -> dict[str, str]:
-        return {role: getattr(self, role) or self.image for role in ROLES}
-
-
-SUITES: dict[str, Suite] = {
-    "dino-clip": Suite(
-        "openclip:ViT-B-32/openai",
-        "dino:vits16",
-        about="DreamBooth's DINO, CLIP-I and CLIP-T; style by CLIP, as StyleDrop has it",
-    ),
-    "dino-clip-csd": Suite(
-        "openclip:ViT-B-32/openai", "dino:vits16", "csd", "the same with style by contrastive style descriptors"
-    ),
-    "dinov2-clip-csd": Suite(
-        "openclip:ViT-L-14/openai", "dinov2:vitl14", "csd", "LyCORIS's DINOv2-L and CLIP-L; style by CSD"
-    ),
-}
-
-
-def is_one(name: str) -> bool:
-    """The name is a suite's, or written as roles: `image=...`."""
-    return name in SUITES or name.partition("=")[0] in ROLES
-
-
-def parse(name: str) -> Suite:
-    """The suite called `name`, or written as `identity=dino:vits16,style=csd,image=openclip:ViT-B-32/openai`."""
-    if name in SUITES:
-        return SUITES[name]
+    `image` must read text too; the other two are `image` where they are not named. LitmusError for an unknown role or
+    encoder, and for one that is there twice.
+    """
     found: dict[str, str] = {}
     for part in re.split(r",(?=\w+=)", name):
         role, _, spec = part.partition("=")
@@ -66,7 +34,7 @@ def parse(name: str) -> Suite:
         found[role] = spec
     if "image" not in found:
         raise LitmusError(f"extractors '{name}': add image=openclip:MODEL/WEIGHTS, which reads the prompts")
-    return Suite(**found)
+    return {role: found.get(role) or found["image"] for role in ROLES}
 
 
 class _Nets:
@@ -91,10 +59,9 @@ class _Nets:
         return {}
 
 
-def load(name: str) -> Extractors:
-    """The suite called `name` with its weights. LitmusError with the remedy for what is not there."""
-    encoders = {role: load_encoder(spec) for role, spec in parse(name).roles().items()}
-    return together(name, encoders)
+def load_roles(name: str, roles: dict[str, str]) -> Extractors:
+    """Extractors of the encoder of each role, with their weights. LitmusError with the remedy for what is not there."""
+    return together(name, {role: load_encoder(spec) for role, spec in roles.items()})
 
 
 def together(name: str, encoders: dict[str, Encoder]) -> Extractors:

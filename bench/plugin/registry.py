@@ -160,6 +160,8 @@ class Registry(dict[str, type[P]], Generic[P]):
     @contextmanager
     def kept(self) -> Iterator[None]:
         """Whatever is registered or removed inside the block is undone at its end: for trials and tests."""
+        if not self._loaded:  # or what the block loads would be forgotten with it, and never loaded again
+            self.load()
         before = dict(self)
         try:
             yield

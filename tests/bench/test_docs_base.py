@@ -56,7 +56,7 @@ def board(litmus_home, task_folder, tmp_path, monkeypatch):
         monkeypatch.setenv("LITMUS_DEVICE", "cpu")
         rules = tmp_path / "board.toml"
         rules.write_text(
-            f'format = 1\nname = "docs"\nbase = "{base}"\n{scored}\ntasks = ["toy/subject-a"]\n'
+            f'name = "docs"\nbase = "{base}"\n{scored}\ntasks = ["toy/subject-a"]\n'
             "train = { steps = 2, batch = 2 }\nsample = { steps = 1 }\n[[methods]]\nspec = 'lora'\n",
             encoding="utf-8",
         )

@@ -242,3 +242,45 @@ def test_a_record_names_its_encoders_and_its_key_hangs_on_them(name, toy_protoco
     kept = read(write(record, tmp_path)).encoders
     assert kept["identity"]["weights"] == load_extractors(name).card["identity"]["weights"]
     assert kept["acceptance"] == {}
+
+
+def test_one_file_of_each_kind_called_as_the_extractors():
+    from pathlib import Path
+
+    from bench.extractors import EXTRACTORS, extractors_names, kinds
+
+    files = {p.stem for p in Path(kinds.__file__).parent.glob("[a-z]*.py")}
+    assert {name.replace("-", "_") for name in EXTRACTORS.own()} == files
+    assert extractors_names() == ["pocket", "toy", "dino-clip", "dino-clip-csd", "dinov2-clip-csd"]
+    assert EXTRACTORS.group == "litmus.extractors"
+
+
+OUTSIDE = """
+from dataclasses import dataclass
+from bench.extractors import EXTRACTORS, SuiteSource
+
+@EXTRACTORS.register
+@dataclass(frozen=True)
+class Mine(SuiteSource):
+    name = "mine"
+    title = "one encoder for all"
+    image = {image!r}
+"""
+
+
+def test_a_suite_of_somebody_else_s_is_one_file(saved, tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    from bench.__main__ import app
+    from bench.extractors import EXTRACTORS
+
+    (tmp_path / "mine.py").write_text(OUTSIDE.format(image=saved.openclip), encoding="utf-8")
+    monkeypatch.setenv("LITMUS_PLUGINS", str(tmp_path / "mine.py"))
+    with EXTRACTORS.kept():
+        ex = load_extractors("mine")
+        images = torch.rand(2, 3, 40, 40)
+        torch.testing.assert_close(ex.identity(images), ex.image(images))
+        assert (ex.name, ex.digest) == ("mine", extractors_digest("mine"))
+        assert ex.digest != load_extractors(f"image={saved.openclip}").digest  # it changes with the file
+        shown = CliRunner().invoke(app, ["extractors"])
+        assert "one encoder for all" in " ".join(shown.output.split())

@@ -59,7 +59,7 @@ class Trial:
         memory = self._pictures(size * needs.memory, stream) if needs.memory else None
         if not needs.frozen:
             return replace(whole, classes=classes, memory=memory)
-        told = [one and replace(one, frozen_context=one.context) for one in (whole, classes, memory)]
+        told: list[Any] = [one and replace(one, frozen_context=one.context) for one in (whole, classes, memory)]
         return replace(told[0], classes=told[1], memory=told[2])
 
     def _pictures(self, n: int, stream: torch.Generator) -> Batch:

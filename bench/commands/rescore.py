@@ -11,9 +11,9 @@ from bench.report.results import board_folder, board_names
 
 
 def _metric_names() -> list[str]:
-    from bench.metrics import METRICS
+    from bench.metrics import listed
 
-    return list(METRICS)
+    return [cls.name for cls in listed()]
 
 
 def rescore(

@@ -133,7 +133,7 @@ def _do(run: Run, record: Record, folder: Path, report: Report, settings: Settin
     scores = evaluate(drawn, floor, extractors, curve, run.metrics, task)
     cost.seconds_score = time.perf_counter() - clock
     record.scores = dict(finite(scores.values))
-    record.metrics = versions(list(scores.values))
+    record.metrics = versions(scores.values, scores.notes)
     if unknown := base.unknown_words(task.texts()):
         record.notes.append(f"words that the base does not know: {', '.join(unknown)}")
     record.notes += [*task.notes, *scores.notes]

@@ -81,9 +81,9 @@ def test_the_registry_holds_the_known_methods():
 def places():
     """One arena per kind of network, shared by all methods."""
     return {
-        "unet": checks.arena(),
-        "text": checks.arena(text=True),
-        "sd3": checks.arena(lambda: toy_transformer("sd3")),
+        "unet": checks.make_arena(),
+        "text": checks.make_arena(text=True),
+        "sd3": checks.make_arena(lambda: toy_transformer("sd3")),
     }
 
 

@@ -28,7 +28,7 @@ def attach(spec, seed=0):
 
 @pytest.fixture(scope="module")
 def place():
-    return checks.arena()
+    return checks.make_arena()
 
 
 def test_every_tuner_of_the_installed_peft_is_a_method_or_has_a_reason():

@@ -20,7 +20,7 @@ from methods.adamss import _clusters
 
 @pytest.fixture(scope="module")
 def place():
-    return checks.arena()
+    return checks.make_arena()
 
 
 def adalora(**hyper):

@@ -22,7 +22,7 @@ def layers(spec):
 
 @pytest.fixture(scope="module")
 def place():
-    return checks.arena()
+    return checks.make_arena()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from bench.bases.toy import toy_network
-from bench.checks.arena import arena, train
+from bench.checks.arena import make_arena, train
 from bench.core.rng import rng
 from bench.method import LitmusError, Network, attached, load_state, make, state
 from bench.method.reparam import flat, thetas, wrap
@@ -23,7 +23,7 @@ T = torch.tensor([3, 700])
 
 @pytest.fixture(scope="module")
 def place():
-    return arena()
+    return make_arena()
 
 
 def attach(method, seed=0) -> Any:

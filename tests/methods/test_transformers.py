@@ -31,7 +31,7 @@ REFUSE = {
 @pytest.fixture(scope="module")
 def places():
     """One arena per kind of network, shared by all methods."""
-    return {kind: checks.arena(lambda kind=kind: toy_transformer(kind)) for kind in REFUSE}
+    return {kind: checks.make_arena(lambda kind=kind: toy_transformer(kind)) for kind in REFUSE}
 
 
 @pytest.mark.parametrize("kind", REFUSE)

@@ -254,7 +254,7 @@ def test_a_path_is_not_said_to_be_fetched(base, told, capsys, monkeypatch):
     from bench.commands.shared import surroundings
 
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
-    surroundings(base, None, False)
+    surroundings(base, False)
     out = capsys.readouterr()
     assert ("fetching" in out.out + out.err) == told
 

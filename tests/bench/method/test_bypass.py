@@ -89,7 +89,7 @@ class Folded(Method):
 
 @pytest.mark.parametrize("method", [Beside(), Beside(after=True), Beside(targets="attn2.to_v+ff"), Folded()])
 def test_a_method_of_a_few_lines_passes_every_check(method):
-    place = checks.arena()
+    place = checks.make_arena()
     results = [checks.attempt(check, method, place) for check in checks.ALL]
     assert [(r.name, r.message) for r in results if not r.ok] == []
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from bench.bases.toy import toy_network
 from bench.checks import contract as checks
-from bench.checks.arena import arena, train
+from bench.checks.arena import make_arena, train
 from bench.core.rng import rng
 from bench.method import METHODS, LitmusError, Network, attached, load_plugins, make, parse_spec, state
 from bench.method.reparam import LowRank, Reparam, flat, normal, svd, thetas, unwrap, wrap
@@ -123,7 +123,7 @@ def test_size_is_what_init_makes(spec):
 
 def test_a_copy_in_the_middle_of_a_run_goes_its_own_way():
     method = make("increlora", rank=2)
-    place = arena()
+    place = make_arena()
     net = attached(method, toy_network(), rng("init"))
     net.train()
     train(method, place, net, steps=3)
@@ -232,7 +232,7 @@ class Turned(Reparam):
 
 @pytest.mark.parametrize("method", [Outer(), Outer(targets="attn2+conv"), Turned(targets="attn+conv"), Turned("ff")])
 def test_three_short_functions_make_a_method_that_passes_every_check(method):
-    place = arena()
+    place = make_arena()
     results = [checks.attempt(check, method, place) for check in checks.ALL]
     assert [(r.name, r.message) for r in results if not r.ok] == []
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from bench.bases.toy_transformers import TRANSFORMERS, toy_transformer
-from bench.checks.arena import arena
+from bench.checks.arena import make_arena
 from bench.core.errors import LitmusError
 from bench.core.rng import rng
 from bench.method import attached, make
@@ -26,7 +26,7 @@ def kind(request):
 
 @pytest.fixture(scope="module")
 def place(kind):
-    return arena(lambda: toy_transformer(kind))
+    return make_arena(lambda: toy_transformer(kind))
 
 
 class Constant(nn.Module):
@@ -126,7 +126,7 @@ def test_a_bridge_writes_there(kind, place, position):
 
 @pytest.mark.parametrize("name", ["FluxSingleTransformerBlock", "Flux2SingleTransformerBlock"])
 def test_a_single_block_has_its_two_ends(name):
-    place = arena(lambda: toy_transformer("flux2" if "2" in name else "flux"))
+    place = make_arena(lambda: toy_transformer("flux2" if "2" in name else "flux"))
     nets = [place.make() for _ in range(3)]
     blocks: list[Any] = [next(m for m in net.modules() if type(m).__name__ == name) for net in nets]
     c = torch.randn(features(blocks[0], "transo"), generator=rng("c"))

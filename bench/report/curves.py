@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench.core.style import figure, panels, theme
 from bench.report.figure import Looks, dot, shade
-from bench.report.labels import keep_apart, label_ends, label_points, room_for_ends
+from bench.report.labels import label_ends, label_points, room_for_ends
 from bench.report.value import rate
 from bench.study import Frame
 from bench.study.tuning import Choice
@@ -16,7 +16,6 @@ from bench.study.tuning import Choice
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
 
 SPLITS = {"train": "training pictures", "heldout": "held-out pictures"}
 
@@ -49,23 +48,19 @@ def curves_on(ax: Axes, losses: Frame, looks: Looks, split: str) -> None:
     named = [r for r in rows if not looks[r].faint]
     last = float(losses["step"].max()) or 1.0
     ends: dict[str, tuple[float, float]] = {}
-    marks: list[Line2D] = []
     for row in rows:
         line, look = means.loc[row], looks[row]
         if look.faint:
             ax.plot(line.index, line, color=theme().soft, lw=0.7, alpha=0.3, zorder=2)
             continue
         ax.plot(line.index, line, color=look.colour, lw=1.5, zorder=3)
-        x, y = float(line.index[-1]), float(line.iloc[-1])
-        marks += ax.plot([x], [y], look.marker, color=look.colour, ms=5, mec=theme().edge)
-        ends[row] = x, y
+        ends[row] = float(line.index[-1]), float(line.iloc[-1])
     ax.set_xlim(0, last / (1 - room_for_ends(ax, named)))
     ax.set_xticks([x for x in ax.get_xticks() if x <= last])
     ax.set_xlabel("optimiser steps")
     ax.set_ylabel("loss ÷ loss of the frozen base")
     ax.grid(axis="y")
     ax.spines["bottom"].set_bounds(0, last)
-    keep_apart(ax, marks)
     label_ends(ax, ends, looks)
 
 

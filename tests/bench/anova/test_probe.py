@@ -8,7 +8,7 @@ from bench import tasks
 from bench.anova import probe
 from bench.bases import load_base
 from bench.method import state
-from bench.protocol.models import load_protocol
+from bench.protocol.models import Train, load_protocol
 from bench.runner import run as running
 from bench.runner import train as training
 from bench.runner.plan import expand, key

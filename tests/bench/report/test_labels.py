@@ -127,7 +127,7 @@ def solid_marks(ax):
     return [x for x in ax.lines if len(x.get_xdata()) == 1 and (x.get_alpha() or 1) > 0.5 and x.get_zorder() > 4.5]
 
 
-@pytest.mark.parametrize("name", ["front", "tradeoff", "curves"])
+@pytest.mark.parametrize("name", ["front", "tradeoff"])
 def test_no_mark_hides_another(drawn, name):
     """Marks that lie on each other differ in size by more than their edges, and the wider one is a ring."""
     fig = drawn[name]

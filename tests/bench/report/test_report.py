@@ -32,7 +32,7 @@ def test_writes_everything_and_the_same_again(few, lay):
 
 
 def test_a_bad_record_is_one_line(few, lay, monkeypatch):
-    monkeypatch.setattr("bench.report.material.drawings", lambda m: [])
+    monkeypatch.setattr("bench.report.material.drawings", lambda m, theme: [])
     folder = lay(few, pictures=False)
     (folder / "runs" / "0123456789abcdef.json").write_text("{half a rec")
     (folder / "figures").mkdir()
@@ -46,7 +46,7 @@ def test_a_bad_record_is_one_line(few, lay, monkeypatch):
 
 
 def test_a_report_is_kept_while_it_says_what_the_records_say(few, lay, monkeypatch):
-    monkeypatch.setattr("bench.report.material.drawings", lambda m: [])
+    monkeypatch.setattr("bench.report.material.drawings", lambda m, theme: [])
     folder = lay(few, pictures=False)
     assert report.kept(folder) is None
     written = report.write(folder)

@@ -1,4 +1,4 @@
-"""`litmus methods`, `params`, `tasks`, `metrics`, `protocols`, `check-method`: what there is, and whether it holds."""
+"""`litmus methods`, `params`, `tasks`, `metrics`, `protocols`, `check-…`: what there is, and whether it holds."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ def add_to(app: typer.Typer) -> None:
         ("metrics", metrics),
         ("protocols", protocols),
         ("check-method", check_method),
+        ("check-metric", check_metric),
     ):
         app.command(name)(command)
 
@@ -111,18 +112,20 @@ def tasks(
         print(name)
 
 
-def metrics(name: Annotated[str | None, typer.Argument(help="one metric, with its whole card")] = None) -> None:
-    """List the scores: what each measures, its range and which way is better."""
-    from bench.metrics import METRICS, metric
+def metrics(
+    name: Annotated[str | None, typer.Argument(help="one, with its whole card; torchmetrics: all of those")] = None,
+) -> None:
+    """List the scores: what each measures, its range and which way is better; or one score's whole card.
 
-    shown = [metric(name)] if name else METRICS.values()
-    print_table(
-        ["metric", "better", "range", "what it measures"],
-        [
-            [m.name, "higher" if m.higher_is_better else "lower", f"{m.bounds[0]} to {m.bounds[1]}", m.definition]
-            for m in shown
-        ],
-    )
+    Examples: `litmus metrics` · `litmus metrics kid` · `litmus metrics torchmetrics` ·
+    `litmus metrics torchmetrics.TotalVariation`
+    """
+    from bench.listings import metrics as cards
+
+    if name in (None, "torchmetrics"):
+        print_table(*cards.listing(of_torchmetrics=name is not None))
+    else:
+        print_table(*cards.card(name))
 
 
 def protocols() -> None:
@@ -150,6 +153,26 @@ def check_method(
     results = examine(make(file)) if file in METHODS else check_file(file)
     print_table(
         ["", "method", "check", ""],
+        [["ok" if r.ok else "FAILED", r.method, r.name.replace("_", " "), r.message] for r in results],
+    )
+    if not all(r.ok for r in results):
+        raise typer.Exit(1)
+
+
+def check_metric(
+    file: Annotated[str, typer.Argument(help="a Python file with a registered metric, or a registered metric's name")],
+) -> None:
+    """Examine your own metric: its card, its bounds, and whether it says what its card says.
+
+    Examples: `litmus check-metric my_metric.py` · `litmus check-metric kid`
+    """
+    from bench.checks.metrics import check_file, examine
+    from bench.metrics import METRICS
+
+    METRICS.load()
+    results = examine(METRICS.make(file)) if file in METRICS else check_file(file)
+    print_table(
+        ["", "metric", "check", ""],
         [["ok" if r.ok else "FAILED", r.method, r.name.replace("_", " "), r.message] for r in results],
     )
     if not all(r.ok for r in results):

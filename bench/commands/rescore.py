@@ -10,9 +10,9 @@ from bench.commands.shared import board_folder, board_names, say
 
 
 def _metric_names() -> list[str]:
-    from bench.metrics import METRICS
+    from bench.metrics import listed
 
-    return list(METRICS)
+    return [cls.name for cls in listed()]
 
 
 def add_to(app: typer.Typer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.evaluation.pictures import picture_scores
 from bench.evaluation.sampler import for_sampling, grid, sample
-from bench.metrics import Features, Views, measure
+from bench.metrics import Features, Views, measure, of
 from bench.training.loop import Curve, Diverged
 
 if TYPE_CHECKING:
@@ -37,11 +39,15 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Scores:
-    """{metric: value} and {metric: value per prompt}; a metric that is not defined for the cell is not there."""
+    """{metric: value} and {metric: value per prompt}; a metric that is not defined for the cell is not there.
+
+    `notes`: a line for each metric that could not be computed.
+    """
 
     values: dict[str, float]
     per_prompt: dict[str, list[float | None]]
-    features: Features  # what they were computed from
+    features: Features  # what they were computed from, but for metrics that see pictures
+    notes: tuple[str, ...] = ()
 
 
 def draw(base: Base, task: Task, seed: int, sampling: Sample) -> Drawn:
@@ -91,8 +97,18 @@ def look(extractors: Extractors, images: Tensor) -> Views:
     )
 
 
-def evaluate(drawn: Drawn, block: Block, extractors: Extractors, curve: Curve | None = None) -> Scores:
-    """The scores of a row in its block; the losses come from the end of its `curve`."""
+def evaluate(
+    drawn: Drawn,
+    block: Block,
+    extractors: Extractors,
+    curve: Curve | None = None,
+    metrics: Sequence[str] = (),
+    task: Task | None = None,
+) -> Scores:
+    """The scores of a row in its block; the losses come from the end of its `curve`.
+
+    `metrics` are specs beside the registered ones; those of torchmetrics need the `task` whose pictures these are.
+    """
     f = Features(
         kind=block.kind,
         plain=block.plain,
@@ -110,4 +126,12 @@ def evaluate(drawn: Drawn, block: Block, extractors: Extractors, curve: Curve | 
         loss_train=curve.train[-1] if curve and curve.train else None,
         loss_heldout=curve.heldout[-1] if curve and curve.heldout else None,
     )
-    return Scores(*measure(f), f)
+    faults: list[str] = []
+    values, per_prompt = measure(f, faults=faults)
+    if more := of(metrics, "features"):
+        also, each = measure(f, more, faults)
+        values, per_prompt = values | also, per_prompt | each
+    if task is not None and metrics:
+        seen = picture_scores(metrics, drawn.cell, task, extractors)
+        values, per_prompt, faults = values | seen.values, per_prompt | seen.per_prompt, faults + seen.notes
+    return Scores(values, per_prompt, f, tuple(faults))

@@ -1,168 +1,104 @@
-"""Metrics: METRICS[name] says what a score means, which way is up, and computes it. Importing this loads no torch.
+"""Metrics: METRICS holds a class per score, with its card: what it means, which way is up, where it stands in tables.
 
-A new metric is a function of Features in scores.py and one line here.
+Importing this loads no torch. A new metric is one file (docs/adding-a-metric.md); metrics of torchmetrics are there by
+name: `torchmetrics.StructuralSimilarityIndexMeasure`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from bench.metrics import scores
+from bench.core.errors import LitmusError, nearest
+from bench.metrics import _torchmetrics as outside
+from bench.metrics.base import METRICS, Metric, Score, register
 from bench.metrics.features import Features, Views
-from bench.metrics.scores import Score
+from bench.plugin.spec import parse_spec
 
-__all__ = ["METRICS", "Features", "Metric", "Views", "measure", "metric"]
-
-INF = float("inf")
+__all__ = ["METRICS", "Features", "Metric", "Score", "Views", "known", "listed", "measure", "metric", "of", "register"]
 
 
-@dataclass(frozen=True)
-class Metric:
-    """One score and its card. `higher_is_better` None: it describes, nobody should be ranked by it."""
-
-    name: str
-    definition: str
-    higher_is_better: bool | None
-    bounds: tuple[float, float]
-    unit: str
-    fn: Callable[[Features], Score]
+def listed() -> list[type[Metric]]:
+    """Every registered metric, in the order of their cards."""
+    METRICS.load()
+    return sorted(METRICS.values(), key=lambda cls: (cls.order, cls.name))
 
 
-def _card(name: str, up: bool | None, bounds: tuple[float, float], unit: str, definition: str) -> Metric:
-    return Metric(name, definition, up, bounds, unit, getattr(scores, name))
+def metric(spec: str) -> Metric:
+    """The metric that `spec` writes: `kid`, `kid_null[draws=500]`, `attribute_scene`, `torchmetrics.TotalVariation`.
+
+    LitmusError for an unknown name or setting, with the nearest.
+    """
+    # parse_spec reads no colon, though people may well write one
+    name, hyper = parse_spec(spec.replace(":", ".", 1) if spec.startswith("torchmetrics:") else spec)
+    if name.startswith(outside.PREFIX):
+        return outside.make(name, hyper)
+    if (found := _registered(name)) is None:
+        if theirs := outside.likely(name):
+            raise LitmusError(f"unknown metric '{name}': did you mean '{theirs}'? ({outside.LISTING})")
+        raise LitmusError(nearest(name, METRICS, "metric", METRICS.listing))
+    return METRICS.make(found[0], **hyper, **found[1])
 
 
-_COS, _DIFF, _SHARE, _LOSS = (-1.0, 1.0), (-2.0, 2.0), (0.0, 1.0), (0.0, INF)
+def _registered(name: str) -> tuple[str, dict[str, str]] | None:
+    """Registered name and, of a member of a family, which it is: "attribute_scene" -> ("attribute", {"part": "scene"}).
 
-METRICS: dict[str, Metric] = {
-    m.name: m
-    for m in (
-        _card("concept", True, _COS, "cosine", "identity for subject tasks, style for style tasks"),
-        _card(
-            "identity", True, _COS, "cosine", "mean cosine of the pictures to the training pictures, identity encoder"
-        ),
-        _card("identity_heldout", True, _COS, "cosine", "the same to pictures of the subject that were not trained on"),
-        _card("style", True, _COS, "cosine", "mean cosine of the pictures to the training pictures, style encoder"),
-        _card("style_heldout", True, _COS, "cosine", "the same to pictures in the style that were not trained on"),
-        _card(
-            "memorisation_gap",
-            False,
-            _DIFF,
-            "cosine",
-            "concept to the training minus concept to the held-out pictures; above 0: it learnt the pictures",
-        ),
-        _card(
-            "image_similarity",
-            True,
-            _COS,
-            "cosine",
-            "mean cosine of the pictures to the training pictures in the space of the texts: CLIP-I where that is CLIP",
-        ),
-        _card("text", True, _COS, "cosine", "mean cosine of picture and prompt, identifier removed from the prompt"),
-        _card(
-            "text_mismatch",
-            None,
-            _COS,
-            "cosine",
-            "mean cosine of pictures and the task's other prompts: what following nothing scores",
-        ),
-        _card(
-            "attributes", True, _SHARE, "share", "asked attributes (class, scene, colour, style) that a classifier sees"
-        ),
-        _card(
-            "content_leak",
-            False,
-            _DIFF,
-            "cosine",
-            "style tasks: identity cosine to the nearest training picture, minus the frozen base's on the same prompts",
-        ),
-        _card(
-            "diversity",
-            None,
-            (1.0, INF),
-            "pictures",
-            "Vendi score of all pictures of the cell: the effective number of different ones",
-        ),
-        _card(
-            "diversity_prompt",
-            None,
-            (1.0, INF),
-            "pictures",
-            "Vendi score of the pictures of one prompt, mean over prompts",
-        ),
-        _card(
-            "distance_prompt", None, (0.0, 2.0), "1 - cosine", "mean pairwise distance of the pictures of one prompt"
-        ),
-        _card(
-            "prior_leak",
-            False,
-            _DIFF,
-            "cosine",
-            "concept score of plain class prompts, minus the frozen base's: how far the class became the concept",
-        ),
-        _card(
-            "prior_preservation",
-            True,
-            _COS,
-            "cosine",
-            "cosine of plain class pictures to the frozen base's, same prompt and noise",
-        ),
-        _card(
-            "drift",
-            False,
-            (0.0, 2.0),
-            "1 - cosine",
-            "distance of pictures of unrelated prompts from the frozen base's, same prompt and noise",
-        ),
-        _card(
-            "kid",
-            False,
-            (-INF, INF),
-            "squared MMD",
-            "unbiased kernel distance to the truth pictures across prompts, kernel (cos + 1)³; may be below 0",
-        ),
-        _card(
-            "kid_null", None, (-INF, INF), "squared MMD", "95 % of KIDs between two sets of one distribution stay below"
-        ),
-        _card(
-            "loss_train", False, _LOSS, "mean square", "denoising loss on a fixed (x, t, eps) table, training pictures"
-        ),
-        _card("loss_heldout", False, _LOSS, "mean square", "the same on held-out pictures, same t and eps"),
-        _card("loss_gap", False, (-INF, INF), "mean square", "loss_heldout minus loss_train"),
-    )
-}
-
-_PART = "attribute_"  # attribute_scene, attribute_colour, ...: one per attribute that the world knows
-
-
-def metric(name: str) -> Metric:
-    """The metric called `name`, attribute_… included. LitmusError for an unknown one."""
-    from bench.core.errors import LitmusError, nearest
-
+    None for what is not registered.
+    """
+    METRICS.load()
     if name in METRICS:
-        return METRICS[name]
-    if part := name.removeprefix(_PART) if name.startswith(_PART) else "":
-        definition = f"share of the pictures that show the {part} that their prompt asks for"
-        return Metric(name, definition, True, _SHARE, "share", lambda f: scores.attribute(f, part))
-    raise LitmusError(nearest(name, METRICS, "metric"))
+        return name, {}
+    for cls in METRICS.values():
+        if cls.family and name.startswith(f"{cls.name}_") and len(name) > len(cls.name) + 1:
+            return cls.name, {cls.family: name[len(cls.name) + 1 :]}
+    return None
 
 
-def measure(f: Features, names: Sequence[str] | None = None) -> tuple[dict[str, float], dict[str, list[float | None]]]:
-    """What is defined for a cell, of these `names` or of all: {metric: value} and {metric: value per prompt}.
+def known(name: str) -> Metric | None:
+    """`metric(name)`, and None for whatever is no metric here: a column of another kind, a plug-in that is gone."""
+    if not name.startswith(outside.PREFIX) and _registered(name.partition("[")[0]) is None:
+        return None
+    try:
+        return metric(name)
+    except LitmusError:
+        return None
 
-    A value is the mean over the prompts; prompts that ask nothing of an attribute have None and don't count.
+
+def of(names: Iterable[str], sees: str) -> list[str]:
+    """Those of `names` that are computed from "features", or from "pictures" (bench.evaluation.pictures)."""
+    return [name for name in names if metric(name).sees == sees]
+
+
+def measure(
+    f: Features, names: Sequence[str] | None = None, faults: list[str] | None = None
+) -> tuple[dict[str, float], dict[str, list[float | None]]]:
+    """What is defined for a cell: {metric: value} and, where it has them, {metric: value per prompt}.
+
+    `names` are specs of metrics; None: every registered one, of families every member. A value is the mean over the
+    prompts; prompts that ask nothing of an attribute have None and don't count. A metric that fails raises what it
+    raises, or adds a line to `faults` where that is given. LitmusError for a metric that needs pictures.
     """
     values: dict[str, float] = {}
     per_prompt: dict[str, list[float | None]] = {}
-    for name in names or [*METRICS, *(_PART + part for part in scores.attribute_names(f))]:
-        found = metric(name).fn(f)
-        if found is None:
+    chosen = [cls() for cls in listed()] if names is None else [metric(name) for name in names]
+    for one in (member for family in chosen for member in family.members(f)):
+        if one.sees != "features":
+            raise LitmusError(f"{one.spec} is computed from pictures, not from features: leave it out here")
+        if f.kind not in one.kinds:
             continue
-        if isinstance(found, np.ndarray):
-            per_prompt[name] = [None if np.isnan(v) else float(v) for v in found]
-            found = float(np.nanmean(found))
-        values[name] = float(found)
+        try:
+            found = one.score(f)
+            if found is None:
+                continue
+            each = np.asarray(found, float)
+            value = float(np.nanmean(each)) if each.ndim else float(each)
+        except Exception as error:
+            if faults is None:
+                raise
+            faults.append(f"{one.spec} was not computed: {type(error).__name__}: {' '.join(str(error).split())}")
+            continue
+        if each.ndim:
+            per_prompt[one.spec] = [None if np.isnan(v) else float(v) for v in each]
+        values[one.spec] = value
     return values, per_prompt

@@ -1,8 +1,13 @@
-"""How different pictures are from each other. Never rank by it alone: a diverged model wins."""
+"""How different the pictures of a cell are from each other. Never rank by it alone: a diverged model wins."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+
+from bench.metrics.base import INF, Metric, Score, register
+from bench.metrics.features import Features
 
 
 def vendi(x: np.ndarray) -> float:
@@ -16,7 +21,20 @@ def vendi(x: np.ndarray) -> float:
     return float(np.exp(-(values * np.log(values)).sum()))
 
 
-def pairwise_distance(x: np.ndarray) -> float:
-    """Mean of 1 - cosine over all pairs of unit features `x` (n, D), n >= 2; in [0, 2]."""
-    n = len(x)
-    return float(1 - ((x @ x.T).sum() - np.square(x).sum()) / (n * (n - 1)))
+@register
+@dataclass(frozen=True)
+class Diversity(Metric):
+    name = "diversity"
+    title = "diversity"
+    definition = "Vendi score of all pictures of the cell: the effective number of different ones"
+    unit = "pictures"
+    bounds = (1.0, INF)
+    higher_is_better = None
+    source = "arXiv:2210.02410, eq. 2"
+    order = 150
+    table = "main"
+    drop = 9
+    brief = True
+
+    def score(self, f: Features) -> Score:
+        return vendi(f.cell.image.reshape(-1, f.cell.image.shape[-1]))

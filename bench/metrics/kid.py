@@ -11,7 +11,12 @@ came out at -0.28 on the pocket world). So pairs of one prompt, its group, are l
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+
+from bench.metrics.base import INF, Metric, Score, register
+from bench.metrics.features import Features
 
 
 def kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -68,3 +73,32 @@ def null_band(
         order[home] = np.lexsort((rng.random(len(k)), labels))  # each group's places, filled from the group anew
         values.append(mmd2(k[np.ix_(order, order)], len(x), pairs))
     return float(np.quantile(values, level))
+
+
+def sets(f: Features) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Features of the cell and of the truth, and the prompt of each; None where there is nothing to compare."""
+    if f.truth is None or len(f.plain) < 2:
+        return None
+    both = f.cell.image, f.truth.image  # (P, n, D), (P, K, D)
+    if both[0].shape == both[1].shape and np.array_equal(*both):
+        return None  # the row truth_raw: a set against itself says nothing
+    groups = np.concatenate([np.repeat(np.arange(len(x)), x.shape[1]) for x in both])
+    return both[0].reshape(-1, both[0].shape[-1]), both[1].reshape(-1, both[1].shape[-1]), groups
+
+
+@register
+@dataclass(frozen=True)
+class Kid(Metric):
+    name = "kid"
+    title = "KID"
+    definition = "unbiased kernel distance to the truth pictures across prompts, kernel (cos + 1)³; may be below 0"
+    unit = "squared MMD"
+    bounds = (-INF, INF)
+    higher_is_better = False
+    source = "arXiv:1801.01401, section 4, without the pairs of one prompt"
+    order = 180
+    digits = 3
+
+    def score(self, f: Features) -> Score:
+        found = sets(f)
+        return kid(*found) if found else None

@@ -142,6 +142,7 @@ class Protocol(_Strict):
     tasks: tuple[str, ...] = Field(min_length=1)
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     objective: str = "plain"
+    metrics: tuple[str, ...] = ()  # beside the registered ones: `torchmetrics.TotalVariation`, `kid_null[draws=500]`
     train: Train = Train()
     sample: Sample = Sample()
     limits: Limits = Limits()

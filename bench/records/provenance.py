@@ -27,6 +27,7 @@ DISTRIBUTIONS = (
     "pillow",
     "safetensors",
     "timm",
+    "torchmetrics",
 )
 
 

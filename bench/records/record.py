@@ -53,6 +53,7 @@ class Run(BaseModel):
     sample: Sample
     extractors: str
     extractors_digest: str
+    metrics: tuple[str, ...] = ()  # asked for beside the registered ones; never part of the key: it makes nothing rerun
 
     @property
     def block(self) -> tuple[str, str, int]:

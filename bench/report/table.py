@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from bench.metrics import Metric, known, metric
 from bench.report.sheet import DASH, Cell, Head, Sheet
 from bench.report.value import counted, number, percent, plusminus, ranged, rate, rough, size
 from bench.study.frame import short
@@ -52,6 +53,28 @@ def _score(key: str, title: str, meaning: str, form=number, digits: int = 2, dro
         return Cell(form(x.value if form is number else x, digits), x.value)
 
     return Column(Head(title, meaning, drop=drop), cell, lambda b: any(x.get(key).tasks for x in b.lines if x.trained))
+
+
+def _metric(key: str, card: Metric) -> Column:
+    """The column of a metric, as its card has it; `key` is the score that stands in it."""
+    return _score(key, card.heading, card.definition, digits=card.digits, drop=card.drop)
+
+
+def metrics(board: Board, place: str) -> list[Column]:
+    """Columns of the scores whose cards place them in this table: "main" or "details".
+
+    Scores that a protocol asked for by name, with settings or from torchmetrics, stand among the details.
+    """
+    found = []
+    for name in dict.fromkeys(key for line in board.lines for key in line.values):
+        card = known(name)
+        if card is None or (board.kind != "all" and board.kind not in card.kinds):
+            continue
+        asked = "[" in name
+        if (card.table or ("details" if asked else "")) == place:
+            shown = metric(CONCEPT[board.kind]) if name == "concept" and board.kind in CONCEPT else card
+            found.append((card.order, name, _metric(name, shown)))
+    return [column for _, _, column in sorted(found, key=lambda x: x[:2])]
 
 
 def _cost(key: str, title: str, meaning: str, form: Callable[[float], str], drop: int = 0) -> Column:
@@ -103,43 +126,34 @@ BETTER = Column(
     lambda x: Cell(ranged(x.better) if x.better else DASH, x.better.value if x.better else None),
     lambda b: any(x.better for x in b.lines),
 )
-RAW = {
-    "subject": _score("concept", "identity", "cosine to the reference pictures, raw", number),
-    "style": _score("concept", "style", "similarity to the reference style, raw", number),
-    "all": _score("concept", "identity or style", "the raw score behind concept", number),
-}
+CONCEPT = {"subject": "identity", "style": "style"}  # whose card the score `concept` shows on a board of one kind
 
 
 def _times(x: float) -> Cell:
     return Cell(number(x) + ("×" if math.isfinite(x) else ""), x)
 
 
-MAIN = (
-    RANK, TIES, METHOD, RATE, HEADLINE,
-    _score("concept_norm", "concept", "identity or style; 0 = frozen base, 1 = truth, VAE", plusminus, drop=4),
-    _score("follow_norm", "follow", "text score; 0 = truth of other prompts, 1 = of its own", plusminus, drop=6),
-    _score("drift", "drift ↓", "how far pictures of unrelated prompts moved from the base's", drop=7),
-    _score("diversity", "diversity", "variety of the pictures; never a goal alone", drop=9),
-    TRAINABLE,
-    Column(Head("time ÷ lora", "median step time over that of the lora row, same machine", short="time", drop=8),
-           lambda x: _times(x.costs.get("step_ratio", math.nan)),
-           lambda b: any(math.isfinite(x.costs.get("step_ratio", math.nan)) for x in b.lines)),
-    COUNT, FLAGS,
-)  # fmt: skip
+TIME = Column(
+    Head("time ÷ lora", "median step time over that of the lora row, same machine", short="time", drop=8),
+    lambda x: _times(x.costs.get("step_ratio", math.nan)),
+    lambda b: any(math.isfinite(x.costs.get("step_ratio", math.nan)) for x in b.lines),
+)
 
 
-def more(kind: str) -> tuple[Column, ...]:
+def main(board: Board) -> tuple[Column, ...]:
+    """Columns of the leaderboard."""
+    return (
+        RANK, TIES, METHOD, RATE, HEADLINE,
+        _score("concept_norm", "concept", "identity or style; 0 = frozen base, 1 = truth, VAE", plusminus, drop=4),
+        _score("follow_norm", "follow", "text score; 0 = truth of other prompts, 1 = of its own", plusminus, drop=6),
+        *metrics(board, "main"), TRAINABLE, TIME, COUNT, FLAGS,
+    )  # fmt: skip
+
+
+def more(board: Board) -> tuple[Column, ...]:
     """Columns of the second table: raw scores, side effects, cost."""
     return (
-        METHOD, RAW[kind],
-        _score("text", "text", "cosine of picture and prompt, identifier removed", digits=3),
-        _score("attributes", "attributes", "share of asked scenes, colours and styles that are there"),
-        _score("memorisation_gap", "memorisation ↓", "concept to training minus to held-out pictures", digits=3),
-        _score("prior_leak", "prior leak ↓", "identity gained by plain class prompts, over the base"),
-        _score("prior_preservation", "prior kept", "similarity of plain class pictures, tuned and base"),
-        _score("content_leak", "content leak ↓", "content of the training pictures that came along with the style"),
-        _score("kid", "KID ↓", "unbiased kernel distance to truth pictures", digits=3),
-        BETTER,
+        METHOD, *metrics(board, "details"), BETTER,
         _cost("bytes_disk", "on disk", "bytes of the saved trainable state", size),
         _cost("bytes_peak", "peak MiB", "peak live tensor bytes of one training step", lambda x: number(x / 2**20, 0)),
         _cost("seconds_total", "cell s", "seconds of one run, all parts", lambda x: number(x, 0)),
@@ -164,12 +178,12 @@ def _finite(cell: Cell) -> Cell:
 
 def main_sheet(board: Board) -> Sheet:
     """The leaderboard's main columns."""
-    return _sheet(board, MAIN, f"{TITLES[board.kind]} ({_n(len(board.tasks), 'task')})", board.notes)
+    return _sheet(board, main(board), f"{TITLES[board.kind]} ({_n(len(board.tasks), 'task')})", board.notes)
 
 
 def more_sheet(board: Board) -> Sheet:
     """Raw scores, side effects and cost of the same rows."""
-    return _sheet(board, more(board.kind), f"{TITLES[board.kind]}: raw scores, side effects and cost")
+    return _sheet(board, more(board), f"{TITLES[board.kind]}: raw scores, side effects and cost")
 
 
 def _n(n: int, word: str) -> str:

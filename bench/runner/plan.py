@@ -51,6 +51,7 @@ class Catalogue:
     extractors_digest: str
     base: str = ""  # the base's name with everything filled in that the protocol left open; "": as the protocol has it
     notes: tuple[str, ...] = ()  # what the user should know before anything runs
+    metrics: tuple[str, ...] = ()  # those that the protocol asks for, as they stand in records
 
 
 def specs(protocol: Protocol) -> list[str]:
@@ -80,9 +81,12 @@ def objectives(protocol: Protocol) -> list[str]:
 
 
 def key(run: Run) -> str:
-    """sha256 hex[:16] of the run as canonical JSON; `spec` is a way to write `hyper` and stays out."""
+    """sha256 hex[:16] of the run as canonical JSON.
+
+    `spec` is a way to write `hyper` and stays out, and so do `metrics`: adding one makes nothing run again.
+    """
     # Not model_dump, which takes three times as long: the fields are plain values and two models of plain values.
-    table = {name: value for name, value in vars(run).items() if name != "spec"}
+    table = {name: value for name, value in vars(run).items() if name not in ("spec", "metrics")}
     text = json.dumps(table, sort_keys=True, separators=(",", ":"), default=_fields)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -163,6 +167,7 @@ def expand(
                 sample=protocol.sample,
                 extractors=scored_with(protocol),
                 extractors_digest=catalogue.extractors_digest,
+                metrics=catalogue.metrics,
             )
         )
 

@@ -37,6 +37,7 @@ def _request(protocol: Protocol, device: str) -> dict[str, Any]:
         "tasks": task_names(protocol),
         "objectives": objectives(protocol),
         "min_snr": protocol.train.min_snr,
+        "metrics": protocol.metrics,
     }
 
 
@@ -48,6 +49,7 @@ def _read(answer: dict[str, Any]) -> Catalogue:
         extractors_digest=answer["extractors_digest"],
         base=answer["base"],
         notes=tuple(answer["notes"]),
+        metrics=tuple(answer["metrics"]),
     )
 
 
@@ -69,6 +71,7 @@ def survey(request: dict[str, Any]) -> dict[str, Any]:
     from bench import tasks
     from bench.bases import BASES, base_facts, load_base
     from bench.extractors import acceptance, extractors_digest
+    from bench.metrics import metric
     from bench.objectives import OBJECTIVES
 
     # What the user wrote comes first: a misspelling must not wait for weights.
@@ -76,6 +79,7 @@ def survey(request: dict[str, Any]) -> dict[str, Any]:
     for name in request["objectives"]:
         if name not in OBJECTIVES:
             raise LitmusError(nearest(name, OBJECTIVES, "objective"))
+    metrics = list(dict.fromkeys(metric(spec).spec for spec in request.get("metrics", ())))
     loaded = {name: tasks.load(name) for name in request["tasks"]}
     name, base_digest, said = base_facts(request["base"], request["device"])
     digests = {"base_digest": base_digest, "extractors_digest": extractors_digest(request["extractors"])}
@@ -96,6 +100,7 @@ def survey(request: dict[str, Any]) -> dict[str, Any]:
         "tasks": {name: asdict(TaskFacts(t.digest, t.has_truth, t.split)) for name, t in loaded.items()},
         **digests,
         "notes": notes,
+        "metrics": metrics,
     }
 
 

@@ -131,13 +131,13 @@ def _do(run: Run, record: Record, folder: Path, report: Report, settings: Settin
         record.curve = _curve(curve)
     report("scoring", 0, 0, None)
     clock = time.perf_counter()
-    scores = evaluate(drawn, floor, extractors, curve)
+    scores = evaluate(drawn, floor, extractors, curve, run.metrics, task)
     cost.seconds_score = time.perf_counter() - clock
     record.scores = dict(finite(scores.values))
-    record.metrics = versions(list(scores.values))
+    record.metrics = versions(scores.values, scores.notes)
     if unknown := base.unknown_words(task.texts()):
         record.notes.append(f"words that the base does not know: {', '.join(unknown)}")
-    record.notes += task.notes
+    record.notes += [*task.notes, *scores.notes]
     record.files = _side_files(record.key, folder, task, drawn, scores.per_prompt)
     record.files["features"] = features.write(record.key, scores.features, folder)
     if trained:

@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 from bench.bases import BASES
 from bench.bases.spec import is_spec, parse, with_options
 from bench.core.errors import LitmusError
+from bench.metrics import listed
 from bench.protocol.models import Protocol, make_protocol
 from bench.records.record import Record
 
@@ -104,13 +105,14 @@ def numbers(text: str) -> list[int]:
     return found
 
 
-SHOWN = ("identity", "style", "text", "attributes", "diversity", "drift")  # what a one-off prints of its scores
-
-
 def scores(records: dict[str, Record]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the printed table: one row per finished run, only columns that some run has."""
+    """Header and rows of the printed table: one row per finished run, only columns that some run has.
+
+    The columns are the metrics whose card says `brief`.
+    """
     done = [record for record in records.values() if record.ok]
-    columns = [name for name in SHOWN if any(record.scores.get(name) is not None for record in done)]
+    shown = [cls.name for cls in listed() if cls.brief]
+    columns = [name for name in shown if any(record.scores.get(name) is not None for record in done)]
 
     def number(value: float | None) -> str:
         return "" if value is None else f"{round(value, 3) + 0.0:.3f}"  # no -0.000

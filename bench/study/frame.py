@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import parse_qs
 
-from bench.metrics import METRICS
+from bench.metrics import known
 from bench.protocol.models import UNTRAINED
 from bench.records.record import Record, Run
 from bench.study import Frame
@@ -56,9 +56,8 @@ def _kind_by_name(task: str) -> str:
 
 def worst_is_low(score: str) -> bool | None:
     """Whether a low value of a raw score is the bad end; None for a score that nobody is ranked by."""
-    if score in METRICS:
-        return METRICS[score].higher_is_better
-    return True if score.startswith("attribute_") else None
+    one = known(score)
+    return one.higher_is_better if one else None
 
 
 def short(task: str) -> str:

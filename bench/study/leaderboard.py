@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from bench.metrics import known
 from bench.study import Frame
 from bench.study.frame import STATUS_WORDS
 from bench.study.stats import Interval, by_task, chance_better, estimate, pairs, rank_intervals, task_mean, tie_groups
@@ -83,9 +84,14 @@ def reference_row(frame: Frame, method: str = "lora") -> str:
 
 
 def scores_in(frame: Frame) -> list[str]:
-    """Names of the raw scores of a tidy frame, in the order of its columns."""
+    """Names of the raw scores of a tidy frame, in the order of its columns.
+
+    A score that the first record lacks (truth has no KID with itself) stands behind the others: it counts where a table
+    has a place for it.
+    """
     names = list(frame.columns)
-    inside = names[names.index("failed") + 1 : names.index("machine")]
+    inside, behind = names[names.index("failed") + 1 : names.index("machine")], names[names.index("machine") + 1 :]
+    inside += [n for n in behind if (card := known(n)) and (card.table or "[" in n)]
     return [n for n in inside if n not in ("concept", "text_mismatch")]
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
 from bench.core.errors import LitmusError
-from bench.metrics import METRICS, Metric, measure
+from bench.metrics import METRICS, Metric, measure, register
 from bench.records import features
 from bench.records.record import Record, finite, read, read_board, read_stored, write
-from bench.records.rescore import rescore, version, versions
+from bench.records.rescore import rescore, versions
 from bench.runner.launch import missing
 from bench.runner.plan import key
 
@@ -28,7 +28,7 @@ def board(make_run, cell, tmp_path):
         found = cell(row=name)
         values, per_prompt = measure(found)
         record = Record(key=key(run), run=run, status="ok", kind="subject", scores=dict(finite(values)))
-        record.metrics = versions(list(values))
+        record.metrics = versions(values)
         record.notes = ["a note"]
         folder = tmp_path / "toy" / "runs"
         record.files = {"prompts": f"{record.key}.prompts.json", "features": features.write(record.key, found, folder)}
@@ -39,14 +39,34 @@ def board(make_run, cell, tmp_path):
 
 
 @pytest.fixture
-def new(monkeypatch):
+def new():
     """A metric that came after the board was run: the length of the mean picture of each prompt."""
-    metric = Metric(
-        "agreement", "length of the mean", True, (0.0, 1.0), "length",
-        lambda f: np.linalg.norm(f.cell.image.mean(axis=1), axis=-1),
-    )  # fmt: skip
-    monkeypatch.setitem(METRICS, "agreement", metric)
-    return metric
+    with METRICS.kept():
+
+        @register
+        @dataclass(frozen=True)
+        class Agreement(Metric):
+            name = "agreement"
+            title = "agreement"
+            definition = "length of the mean picture of a prompt"
+            unit = "length"
+            higher_is_better = True
+
+            def score(self, f):
+                return np.linalg.norm(f.cell.image.mean(axis=1), axis=-1)
+
+        yield
+
+
+@pytest.fixture
+def mend():
+    """A function: mend(score) puts a second version of the metric `text` in the place of the first."""
+    with METRICS.kept():
+
+        def put(score):
+            METRICS["text"] = type("Mended", (METRICS["text"],), {"version": 2, "score": lambda self, f: score(f)})
+
+        yield put
 
 
 def records(board) -> dict[str, Record]:
@@ -95,13 +115,8 @@ def test_a_new_metric_makes_no_run_missing_and_is_in_the_tables(board, new):
     assert "agreement" in to_csv(gather(board).boards).splitlines()[0].split(",")
 
 
-def test_a_mended_metric_is_computed_again_and_only_it(board, monkeypatch):
-    was = METRICS["text"]
-    mended = type("Mended", (Metric,), {"version": 2})(
-        was.name, was.definition, was.higher_is_better, was.bounds, was.unit, lambda f: -1.0
-    )
-    monkeypatch.setitem(METRICS, "text", mended)
-    assert version("text") == 2
+def test_a_mended_metric_is_computed_again_and_only_it(board, mend):
+    mend(lambda f: -1.0)
     before = records(board)
     assert dict(rescore(board).computed) == {"text": 4}
     for name, after in records(board).items():
@@ -112,15 +127,34 @@ def test_a_mended_metric_is_computed_again_and_only_it(board, monkeypatch):
         assert "identity" in table["metrics"]
 
 
-def test_a_metric_that_is_not_defined_any_more_goes(board, monkeypatch):
-    was = METRICS["text"]
-    mended = type("Mended", (Metric,), {"version": 2})(
-        was.name, was.definition, was.higher_is_better, was.bounds, was.unit, lambda f: None
-    )
-    monkeypatch.setitem(METRICS, "text", mended)
+def test_a_metric_that_is_not_defined_any_more_goes(board, mend):
+    mend(lambda f: None)
     rescore(board)
     assert all("text" not in r.scores and r.metrics["text"] == 2 for r in records(board).values())
     assert rescore(board).changed == 0
+
+
+def test_a_metric_that_fails_is_a_line_and_leaves_the_score(board, mend):
+    mend(lambda f: 1 / 0)
+    before = records(board)
+    found = rescore(board)
+    assert (found.changed, len(found.faults)) == (0, 1)
+    assert found.faults[0].startswith("text was not computed: ZeroDivisionError")
+    assert records(board) == before
+
+
+def test_what_a_protocol_asks_for_beside_the_registered_ones(board):
+    path = board / "runs" / f"{records(board)['lora'].key}.json"
+    table = json.loads(path.read_bytes())
+    table["run"]["metrics"] = ["kid_null[draws=50]", "torchmetrics.TotalVariation"]
+    path.write_text(json.dumps(table))
+    assert dict(rescore(board).computed) == {"kid_null[draws=50]": 1}
+    assert read(path).metrics["kid_null[draws=50]"] == 1
+    assert rescore(board).changed == 0
+    # truth's pictures are the truth pictures: nothing to compare
+    assert dict(rescore(board, ["kid_null[draws=60]"]).computed) == {"kid_null[draws=60]": 3}
+    with pytest.raises(LitmusError, match="computed from pictures"):
+        rescore(board, ["torchmetrics.TotalVariation"])
 
 
 def test_a_record_from_before_versions_has_the_first_of_each(board, new):

@@ -109,7 +109,8 @@ def test_the_key_moves_with_all_that_decides_a_number_and_nothing_else(make_run)
         "extractors": "other",
         "extractors_digest": "x",
     }
-    assert set(changes) | {"spec"} == set(type(run).model_fields)
+    assert key(run) == key(run.model_copy(update={"metrics": ("torchmetrics.TotalVariation",)}))
+    assert set(changes) | {"spec", "metrics"} == set(type(run).model_fields)
     keys = [key(run), *(key(run.model_copy(update={name: value})) for name, value in changes.items())]
     assert len(set(keys)) == len(keys)
 

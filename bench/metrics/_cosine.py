@@ -21,3 +21,8 @@ def nearest_cosine(x: np.ndarray, refs: np.ndarray) -> np.ndarray:
 def paired_cosine(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Cosine (...) of each feature `x` (..., D) to its partner in `y` (..., D)."""
     return (x * y).sum(axis=-1)
+
+
+def per_prompt(values: np.ndarray) -> np.ndarray:
+    """(P, n, ...) -> (P, ...): the mean over the pictures of each prompt."""
+    return values.mean(axis=1)

@@ -8,7 +8,7 @@ from bench import tasks
 from bench.anova import probe
 from bench.bases import load_base
 from bench.method import state
-from bench.protocol.models import load_protocol
+from bench.protocol.models import Train, load_protocol
 from bench.runner import run as running
 from bench.runner import train as training
 from bench.runner.plan import expand, key
@@ -41,5 +41,5 @@ def test_the_probe_repeats_the_record_exactly(toy_protocol, tmp_path, monkeypatc
     one, two = (state(net) for net in nets)
     assert one.keys() == two.keys()
     assert all(one[name].equal(two[name]) for name in one)
-    plain = record.model_copy(update={"run": run.model_copy(update={"train": type(run.train)(steps=4, batch=2)})})
+    plain = record.model_copy(update={"run": run.model_copy(update={"train": Train(steps=4, batch=2)})})
     assert probe.repeated(base, task, plain).curve.running != record.curve.running

@@ -59,8 +59,8 @@ class Trial:
         memory = self._pictures(size * needs.memory, stream) if needs.memory else None
         if not needs.frozen:
             return replace(whole, classes=classes, memory=memory)
-        told: list[Any] = [one and replace(one, frozen_context=one.context) for one in (whole, classes, memory)]
-        return replace(told[0], classes=told[1], memory=told[2])
+        beside = [one and replace(one, frozen_context=one.context) for one in (classes, memory)]
+        return replace(whole, frozen_context=whole.context, classes=beside[0], memory=beside[1])
 
     def _pictures(self, n: int, stream: torch.Generator) -> Batch:
         channels, side, wide = shapes(self.net.denoiser)

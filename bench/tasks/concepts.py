@@ -42,7 +42,7 @@ class Concepts(TaskSource):
         path, options = self.parse(name)
         if "name" not in options:
             raise LitmusError(f"{name} names no concept: concepts:{path}?name=NAME")
-        return load(Path(path).expanduser(), str(options["name"]), str(options.get("identifier", IDENTIFIER)))
+        return load(Path(path).expanduser(), options["name"], options.get("identifier", IDENTIFIER))
 
 
 def home() -> Path:

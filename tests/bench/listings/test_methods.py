@@ -39,14 +39,14 @@ def test_the_page_is_up_to_date():
 
 
 def test_the_page_tells_every_method(monkeypatch):
-    monkeypatch.setattr(zoo, "own", lambda: {name: METHODS[name] for name in ("bias", "lora")})
+    monkeypatch.setattr(zoo, "builtin", lambda: {name: METHODS[name] for name in ("bias", "lora")})
     text = zoo.page()
     assert "| [lora](#lora) | yes | yes | yes | no | denoiser | attn1, attn2 | linear | rank |" in text
     assert re.search(r"^### bias\n\nBias\. .*Train every bias .*\n\nBitFit: .* \(arXiv:2106\.10199", text, re.MULTILINE)
 
 
 def test_what_follows_the_page_is_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(zoo, "own", lambda: {"bias": METHODS["bias"]})
+    monkeypatch.setattr(zoo, "builtin", lambda: {"bias": METHODS["bias"]})
     path = tmp_path / "methods.md"
     zoo.write(path)
     first = path.read_text()
@@ -57,7 +57,7 @@ def test_what_follows_the_page_is_kept(tmp_path, monkeypatch):
 
 
 def test_a_gallery_stands_between_the_page_and_what_is_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(zoo, "own", lambda: {"bias": METHODS["bias"]})
+    monkeypatch.setattr(zoo, "builtin", lambda: {"bias": METHODS["bias"]})
     path = tmp_path / "methods.md"
     zoo.write(path)
     path.write_text(path.read_text() + "\n## By hand\n")
@@ -76,7 +76,7 @@ def test_what_is_not_here_comes_with_its_reason(monkeypatch):
     family = ModuleType("methods.zzz")
     family.UNAVAILABLE = {"qalora": "it wants a quantised base"}  # type: ignore[attr-defined]
     monkeypatch.setitem(__import__("sys").modules, "methods.zzz", family)
-    monkeypatch.setattr(zoo, "own", lambda: {})
+    monkeypatch.setattr(zoo, "builtin", lambda: {})
     assert zoo.unavailable()["qalora"] == "it wants a quantised base"
     assert "- **qalora**: it wants a quantised base" in zoo.page()
 

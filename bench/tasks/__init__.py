@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl
 
 from bench.core.errors import LitmusError, nearest
 from bench.core.paths import datasets
+from bench.tasks.packed import ensure_tasks
 from bench.tasks.task import KINDS, SPLITS, Picture, Prompt, Task
 
 __all__ = ["KINDS", "SPLITS", "Picture", "Prompt", "Task", "list_tasks", "load"]
@@ -46,6 +47,7 @@ def load(spec: str) -> Task:
         return dreambooth.load(name).check()
     if collection == "customconcept101":
         return replace(concepts.load(concepts.home(), name), name=spec, split="test").check()
+    ensure_tasks()
     path = datasets() / collection / name
     if not name or not (path / "task.toml").is_file():
         raise LitmusError(nearest(spec, list_tasks(), "task"))
@@ -61,6 +63,7 @@ def list_tasks(split: str | None = None) -> list[str]:
 
     if split is not None and split not in SPLITS:
         raise LitmusError(nearest(split, SPLITS, "split"))
+    ensure_tasks()
     found = []
     for file in sorted(datasets().glob("*/*/task.toml")):
         if split is None or folder.split_of(file) == split:

@@ -152,7 +152,7 @@ def place_labels(
     `avoid` holds boxes in pixels, such as error bars. Call after `settle`. A label that had to move away from its point
     is tied to it by a thin line.
     """
-    fig = ax.get_figure(root=True)
+    fig: Any = ax.get_figure()  # root= is newer than matplotlib 3.8
     assert fig is not None
     renderer, unit = fig.canvas.get_renderer(), fig.dpi / 72  # pyright: ignore[reportAttributeAccessIssue]
     frame = ax.get_window_extent(renderer)

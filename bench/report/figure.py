@@ -195,7 +195,7 @@ def _name_ends(ax: Axes, ends: Mapping[str, tuple[float, float]], looks: Looks) 
     """Names of lines to the right of their last points, moved apart where they would overlap."""
     rows = list(ends)
     low, high = ax.get_ylim()
-    height = ax.get_window_extent().height / ax.get_figure(root=True).dpi * 72  # pyright: ignore[reportOptionalMemberAccess]
+    height = ax.get_window_extent().height / ax.get_figure().dpi * 72  # pyright: ignore[reportOptionalMemberAccess]
     gap = 10.5 * (high - low) / height
     for row, y in zip(rows, spread_apart([ends[r][1] for r in rows], gap, low + gap / 2, high - gap / 2), strict=True):
         x0, y0 = ends[row]

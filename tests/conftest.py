@@ -17,6 +17,18 @@ resolution = 32
 """
 
 
+def pytest_runtest_setup(item):
+    """What draws the world is skipped where skia cannot be loaded, and says what is lacking."""
+    if item.get_closest_marker("draws"):
+        from bench.core.errors import LitmusError
+        from bench.world.canvas import load
+
+        try:
+            load()
+        except LitmusError as error:
+            pytest.skip(str(error))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
     """Tests share a machine: one thread each, and the same rounding everywhere."""

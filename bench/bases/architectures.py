@@ -38,6 +38,8 @@ def shape(name: str) -> Network:
 
     Raises LitmusError for an unknown name.
     """
+    import diffusers  # noqa: F401  what it imports of torch 2.6 cannot be imported while the meta device is set
+
     with torch.device("meta"):
         return build(name)
 

@@ -178,7 +178,10 @@ def _hollow_of_transformers(made: Any, folder: Path, found: dict[str, tuple[int,
     """The same of a model of transformers: it loads tensors without storage, under its own rules for names."""
     import torch
 
-    tensors = {key: torch.empty(shape, device="meta") for key, shape in found.items()}
+    # Of two tied tensors one: transformers 5.6 asks whether they are equal, which those without storage cannot say.
+    tied = {key: source for key, source in dict(made._tied_weights_keys or {}).items() if key in found}
+    alike = {key for key, source in tied.items() if found.get(source) == found[key]}
+    tensors = {key: torch.empty(shape, device="meta") for key, shape in found.items() if key not in alike}
     config = made.config_class.from_pretrained(folder)
     _, info = made.from_pretrained(
         None, config=config, state_dict=tensors, device_map={"": "meta"}, output_loading_info=True,

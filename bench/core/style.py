@@ -186,6 +186,13 @@ def figure(width: float, height: float) -> Figure:
     return fig
 
 
+def root_figure(ax: Axes) -> Figure:
+    """The whole figure that `ax` is part of, also from a subfigure; get_figure(root=True) is newer than matplotlib 3.8."""
+    fig: Any = ax.get_figure()
+    assert fig is not None
+    return fig.figure
+
+
 def panels(fig: Figure, down: int, across: int, **options: Any) -> Sequence[Axes]:
     """`fig.subplots` in the style, as a flat list row by row."""
     axes = list(fig.subplots(down, across, squeeze=False, **options).ravel())

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.core.style import dress, figure, style, theme
+from bench.core.style import dress, figure, root_figure, style, theme
 from bench.records.record import Record
 from bench.report.labels import when_drawn
 
@@ -150,8 +150,7 @@ def compose_on(ax: Axes, rows: Mapping[str, Samples], references: Sequence[str] 
 
     def fit(renderer: Any) -> None:
         """Text as small as the pictures: axes may be of any size."""
-        fig = ax.get_figure(root=True)
-        assert fig is not None
+        fig = root_figure(ax)
         cell = (ax.transData.transform([(side, 0)]) - ax.transData.transform([(0, 0)]))[0, 0] * 72 / fig.dpi
         for label in ax.get_xticklabels():
             label.set_fontsize(min(6.5, 6.5 * cell / (72 * CELL)))

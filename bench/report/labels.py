@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.core.style import Look, halo, readable
+from bench.core.style import Look, halo, readable, root_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,8 +47,7 @@ def when_drawn(ax: Axes, work: Callable[[Any], None], order: int) -> None:
 
 def _unit(ax: Axes) -> float:
     """Pixels of a point (1/72 inch)."""
-    fig = ax.get_figure(root=True)
-    assert fig is not None
+    fig = root_figure(ax)
     return fig.dpi / 72
 
 
@@ -230,8 +229,7 @@ def room_for_ends(ax: Axes, names: Sequence[str]) -> float:
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import TextPath
 
-    fig = ax.get_figure(root=True)
-    assert fig is not None
+    fig = root_figure(ax)
     share, grid = ax.get_position().width, ax.get_subplotspec()
     if grid is not None and fig.get_layout_engine() is not None:  # which will widen the axes when it is drawn
         share = max(share, 0.8 / grid.get_gridspec().ncols)

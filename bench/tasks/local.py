@@ -8,6 +8,7 @@ from pathlib import Path
 from bench.core.paths import datasets
 from bench.tasks import folder
 from bench.tasks.base import TaskSource, register
+from bench.tasks.packed import ensure_tasks
 from bench.tasks.task import Task
 
 LICENCES = {"pocket": "Apache-2.0"}  # of collections whose task.toml leave it out
@@ -24,9 +25,13 @@ class Local(TaskSource):
     about = "a folder with task.toml below datasets/: the pocket world's, fetched styles, your own collections"
 
     def recognises(self, name: str) -> bool:
-        return bool(name.partition("/")[2]) and _file(name).is_file()
+        if not name.partition("/")[2]:
+            return False
+        ensure_tasks()
+        return _file(name).is_file()
 
     def names(self) -> list[str]:
+        ensure_tasks()
         return [f"{file.parent.parent.name}/{file.parent.name}" for file in datasets().glob("*/*/task.toml")]
 
     def load(self, name: str) -> Task:

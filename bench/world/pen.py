@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import skia
+from bench.world.canvas import skia
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (214, 38, 38),

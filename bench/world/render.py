@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-import skia
 
+from bench.world.canvas import skia
 from bench.world.filters import blur
 from bench.world.pen import COLOURS, PATTERNS, RGB, Look
 from bench.world.scenes import SCENES, SIZE

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import skia
 
+from bench.world.canvas import skia
 from bench.world.pen import RGB, colour4, curve, ellipse, fill, poly
 
 SIZE = 64  # px a side of every picture
-Draw = Callable[[skia.Canvas, np.random.Generator], None]
+Draw = Callable[["skia.Canvas", np.random.Generator], None]
 
 
 def sky(canvas: skia.Canvas, top: RGB, bottom: RGB, y0: float = 0, y1: float = SIZE) -> None:

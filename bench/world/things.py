@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import skia
-
+from bench.world.canvas import skia
 from bench.world.pen import Look, Pen, box, curve, draw_accessory, draw_emblem, ellipse, poly
 
 DARK, GLASS, PALE = (44, 44, 50), (178, 220, 240), (250, 246, 232)

@@ -39,8 +39,8 @@ HEAVY = {
     "statsmodels",
     "transformers",
 }
-# Whoever imports the world has come to draw, which is what these are for.
-HEAVY_HERE = {"skia": "bench.world", "scipy": "bench.world"}
+# Whoever imports the world has come to draw. Skia waits still: slim images lack what it needs.
+HEAVY_HERE = {"scipy": "bench.world"}
 FILES = sorted(p for top in ("bench", "methods") for p in (ROOT / top).rglob("*.py"))
 
 

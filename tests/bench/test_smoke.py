@@ -1,4 +1,7 @@
-"""Whole boards by the installed command's own path: from a protocol to tables, twice, and through accidents."""
+"""A whole board by the command's own path: from a protocol to tables, twice, and through accidents.
+
+The smoke protocol, which comes with the package, is run in test_wheel.py.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bench.protocol.models import load_protocol
 from bench.records.record import Record, read_board
 
 pytestmark = pytest.mark.slow
@@ -77,27 +79,3 @@ def test_a_board_from_nothing_to_tables_again_and_through_accidents(toy_protocol
     finish = litmus("bench", protocol, "--results", rough, "--retry-failed", "-j", "1")
     assert finish.returncode == 0, finish.stderr
     assert told(rough) == told(calm)
-
-
-def test_the_smoke_protocol(litmus_home, monkeypatch):
-    """The protocol that comes with the package, on the pocket base, from its name to table.md."""
-    from bench.bases import base_digest
-    from bench.core.errors import LitmusError
-
-    monkeypatch.delenv("LITMUS_HOME")
-    try:
-        base_digest("pocket")
-        from bench import tasks
-
-        for task in load_protocol("smoke").tasks:
-            tasks.load(task)
-    except LitmusError as error:
-        pytest.skip(f"this clone has no pocket base yet: {error}")
-    board = litmus_home / "smoke"
-    start = time.monotonic()
-    said = litmus("bench", "smoke", "--results", board)
-    assert said.returncode == 0, said.stderr
-    assert "smoke: 10 runs: 10 ok" in said.stderr
-    assert "lora" in (board / "table.md").read_text()
-    assert "0 to run" in litmus("bench", "smoke", "--results", board).stderr
-    assert time.monotonic() - start < 600  # a minute on a quiet machine

@@ -45,6 +45,7 @@ def test_diffusers_opens_the_folder_and_its_pictures_are_ours(capsys):
     assert np.abs(theirs - ours.permute(0, 2, 3, 1).numpy()).max() < 0.02
 
 
+@pytest.mark.draws
 def test_latents_are_standard():
     from bench.bases import load_base
     from bench.pretraining.card import to_tensor
@@ -60,6 +61,7 @@ def test_latents_are_standard():
     assert -10 * error.log10() > 27
 
 
+@pytest.mark.draws
 def test_evaluators_tell_a_held_out_subject_and_read_a_picture():
     from bench.extractors import load_extractors
     from bench.pretraining.card import accuracy, to_tensor

@@ -44,6 +44,7 @@ def test_training_identities_are_never_the_subjects():
     assert not taken & {(t.cls, t.look.emblem, t.look.accessory) for t in things}
 
 
+@pytest.mark.draws
 @pytest.mark.parametrize("cls", CLASSES)
 def test_a_class_is_drawn_and_the_seed_decides(cls):
     def picture(seed):
@@ -60,6 +61,7 @@ def test_a_class_is_drawn_and_the_seed_decides(cls):
     assert ((a[..., 0].astype(int) - a[..., 1] > 60).mean()) > 0.03
 
 
+@pytest.mark.draws
 @pytest.mark.parametrize("style", [*PRETRAIN.values(), *HELD_OUT.values()], ids=lambda s: s.name)
 def test_a_style_changes_the_picture_and_only_photo_does_not(style):
     thing = plain_thing(np.random.default_rng(3), "car", "blue", "plain")
@@ -69,6 +71,7 @@ def test_a_style_changes_the_picture_and_only_photo_does_not(style):
     assert change == 0 if style.name == "photo" else change > 6
 
 
+@pytest.mark.draws
 def test_random_styles_are_identities():
     thing = plain_thing(np.random.default_rng(3), "cat", "red", "plain")
     pictures = [
@@ -86,6 +89,7 @@ def test_captions():
     assert caption([noun("robot", identifier="sks")], "beach") == "a sks robot on the beach"
 
 
+@pytest.mark.draws
 def test_samples_say_only_what_shows():
     rng = np.random.default_rng(0)
     for _ in range(150):
@@ -98,6 +102,7 @@ def test_samples_say_only_what_shows():
             assert not set(s.caption.split()) & set(COLOURS)
 
 
+@pytest.mark.draws
 def test_drawing_does_not_depend_on_the_number_of_workers():
     one = draw_many(any_sample, 6, 3, workers=1)
     two = draw_many(any_sample, 6, 3, workers=2)

@@ -18,6 +18,7 @@ def contents(path):
     return {p.relative_to(path): p.read_bytes() for p in sorted(path.rglob("*")) if p.is_file()}
 
 
+@pytest.mark.draws
 def test_a_subject_is_written_the_same_twice_and_loads(tmp_path):
     subject = SUBJECTS[9]
     for name in ("a", "b"):
@@ -33,6 +34,7 @@ def test_a_subject_is_written_the_same_twice_and_loads(tmp_path):
     assert task.truth_images[0].shape == (2, 3, 64, 64)
 
 
+@pytest.mark.draws
 def test_a_style_is_written_and_loads(tmp_path):
     held = HELD_OUT["watercolour"]
     write_style(held.name, held.fn, held.split, tmp_path, 0)

@@ -187,7 +187,7 @@ def figure(width: float, height: float) -> Figure:
 
 
 def root_figure(ax: Axes) -> Figure:
-    """The whole figure that `ax` is part of, from a subfigure too (get_figure(root=True) is newer than matplotlib 3.8)."""
+    """The whole figure that `ax` is part of, seen from a subfigure too (matplotlib 3.8 lacks get_figure(root=True))."""
     fig: Any = ax.get_figure()
     assert fig is not None
     return fig.figure

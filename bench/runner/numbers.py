@@ -33,7 +33,9 @@ PLACES = (
     "bench/network/*.py",
     "bench/method/*.py",
     "methods/*.py",
+    "bench/families/*.py",
     "bench/bases/*.py",
+    "bench/bases/kinds/*.py",
     "bench/tasks/task.py",
     "bench/tasks/shape.py",
     "bench/tasks/folder.py",
@@ -42,6 +44,7 @@ PLACES = (
     "bench/training/*.py",
     "bench/evaluation/*.py",
     "bench/runner/run.py",
+    "bench/runner/train.py",
 )
 # Of these places, but no number hangs on them: downloads, pipelines for tests, checks, sizes for plans, and metrics.
 EXCEPT = (

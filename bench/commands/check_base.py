@@ -12,7 +12,7 @@ from bench.commands.shared import print_results
 def check_base(
     base: Annotated[str, typer.Argument(help="a base as in `litmus run --base`, or a Python file that registers one")],
 ) -> None:
-    """Examine a base of your own, or a family of denoisers: what the harness relies on.
+    """Check your base or family of denoisers.
 
     Examples: `litmus check-base my_base.py` · `litmus check-base models/sdxl`
     """

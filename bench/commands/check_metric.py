@@ -12,7 +12,7 @@ from bench.commands.shared import print_results
 def check_metric(
     file: Annotated[str, typer.Argument(help="a Python file with a registered metric, or a registered metric's name")],
 ) -> None:
-    """Examine your own metric: its card, its bounds, and whether it says what its card says.
+    """Check your metric: card, bounds, direction.
 
     Examples: `litmus check-metric my_metric.py` · `litmus check-metric kid`
     """

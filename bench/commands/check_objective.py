@@ -12,7 +12,7 @@ from bench.commands.shared import print_results
 def check_objective(
     file: Annotated[str, typer.Argument(help="a Python file with a registered objective, or an objective's spec")],
 ) -> None:
-    """Examine your own objective: the same checks that every objective of Litmus must pass.
+    """Check your objective as every objective is checked.
 
     Examples: `litmus check-objective my_objective.py` · `litmus check-objective "prior[weight=0.5]"`
     """

@@ -12,7 +12,7 @@ from bench.commands.shared import print_results, task_names
 def check_task(
     name: Annotated[str, typer.Argument(autocompletion=task_names, help="a task's name, or folder:PATH")],
 ) -> None:
-    """Examine a task: pictures open, captions name the concept, prompts can be judged, nothing leaks.
+    """Check a task: pictures, captions, prompts, leaks.
 
     Examples: `litmus check-task pocket/subject-mug` · `litmus check-task "folder:photos/rex?class_word=dog"`
     """

@@ -12,7 +12,7 @@ from bench.commands.shared import print_table
 def metrics(
     name: Annotated[str | None, typer.Argument(help="one, with its whole card; torchmetrics: all of those")] = None,
 ) -> None:
-    """List the scores: what each measures, its range and which way is better; or one score's whole card.
+    """List the metrics, or show one: meaning, range, direction.
 
     Examples: `litmus metrics` · `litmus metrics kid` · `litmus metrics torchmetrics` ·
     `litmus metrics torchmetrics.TotalVariation`

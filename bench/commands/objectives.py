@@ -20,7 +20,9 @@ def objective_names() -> list[str]:
 def objectives(
     name: Annotated[str | None, typer.Argument(autocompletion=objective_names, help="one objective")] = None,
 ) -> None:
-    """List the objectives, or one objective's card: what it minimises, what it needs, its hyperparameters.
+    """List the objectives, or show one.
+
+    A card says what is minimised, what is needed beside the batch, and the hyperparameters.
 
     Examples: `litmus objectives` · `litmus objectives prior`
     """

@@ -37,7 +37,7 @@ def plot(
     transparent: Annotated[bool, typer.Option("--transparent", help="dark ink on transparent ground")] = False,
     dpi: Annotated[int, typer.Option(min=30, max=1200, help="pixels per inch of a .png")] = 200,
 ) -> None:
-    """Draw one figure of a board from its records, as the report does.
+    """Draw one figure of a board, as its report does.
 
     Numbers are those of the leaderboard whichever rows are shown. In Python: `bench.plot` (docs/plotting.md).
 

@@ -29,10 +29,11 @@ def rescore(
         bool, typer.Option("--without-features", help="only list the records that have none, one path a line")
     ] = False,
 ) -> None:
-    """Compute metrics that a board's records lack, or have from an older version, from the features beside them.
+    """Compute new or mended metrics of finished runs.
 
-    No run is done again: a new or mended metric needs no training and no pictures. Scores that are there with the
-    current version of their metric stay as they are, since features are kept in float16; they are compared.
+    Metrics that a board's records lack, or have from an older version, come from the features beside the records. No
+    run is done again: a new or mended metric needs no training and no pictures. Scores that are there with the current
+    version of their metric stay as they are, since features are kept in float16; they are compared.
 
     Examples: `litmus rescore quick` · `litmus rescore quick --metric kid --dry-run` ·
     `litmus rescore quick --without-features`

@@ -16,7 +16,7 @@ def tasks(
     split: Annotated[str | None, typer.Option(help="tuning, test or user")] = None,
     names: Annotated[bool, typer.Option("--names", help="only the names, one a line")] = False,
 ) -> None:
-    """List the tasks that are there and the ways to name others, or show one task's card.
+    """List the tasks and the ways to name others, or show one.
 
     Examples: `litmus tasks` · `litmus tasks --split tuning` · `litmus tasks pocket/subject-mug` ·
     `litmus tasks "folder:photos/rex?class_word=dog"`

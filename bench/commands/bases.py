@@ -16,7 +16,7 @@ def bases(
         str | None, typer.Argument(help="one base: a name, a folder in diffusers' layout, or owner/name of the hub")
     ] = None,
 ) -> None:
-    """List the bases, or show one: resolution, denoiser, licence, digest.
+    """List the bases, or show one with its facts.
 
     A pipeline from the hub is downloaded if it is not there yet; no network is loaded.
 

@@ -16,7 +16,7 @@ def budgets(
     share: Annotated[str, typer.Option(help="shares of the denoiser")] = "0.05%,0.2%,0.75%,3%",
     write: Annotated[Path | None, typer.Option(help="write the page to this file")] = None,
 ) -> None:
-    """Find the size that brings each method to a parameter budget.
+    """Find the size for each method at a parameter budget.
 
     A budget is a share of a published denoiser's parameters; where no size of a method reaches it, the nearest is
     shown.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 fetch = typer.Typer(
     no_args_is_help=True,
-    help="Download the pictures of tasks: complete, verified, resumable.",
+    help="Download the pictures of tasks, verified, resumable.",
 )
 TO = Annotated[Path | None, typer.Option("--to", help="another folder than the usual one", show_default=False)]
 EVERY = 5.0  # seconds between two lines where there is no terminal

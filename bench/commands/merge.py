@@ -21,7 +21,7 @@ def merge(
     device: DEVICE = None,
     offline: OFFLINE = False,
 ) -> None:
-    """Merge an adapter into its base and write the whole pipeline.
+    """Merge an adapter into its base: a whole pipeline.
 
     The folder has diffusers' layout. For every method that can be merged (`litmus methods`), and for files of other
     tools. The folder is a base like any other: `DiffusionPipeline.from_pretrained(folder)`, `litmus run --base folder`.

@@ -14,7 +14,7 @@ from bench.report.results import board_folder, board_names
 def report(
     board: Annotated[str, typer.Argument(autocompletion=board_names, help="a board's name, or its folder")],
 ) -> None:
-    """Write tables, figures and page again, from the records alone.
+    """Write tables, figures and page again, from records.
 
     Examples:
 

@@ -14,7 +14,7 @@ setup: $(VENV)/.stamp  ## a virtual environment with everything
 
 $(VENV)/.stamp: pyproject.toml
 ifneq ($(UV),)
-	test -x $(BIN)/python || $(UV) venv --python $(PYTHON) $(VENV)
+	test -x $(BIN)/python || $(UV) venv --seed --python $(PYTHON) $(VENV)
 	$(UV) pip install --python $(BIN)/python --compile-bytecode -e .[dev]
 else
 	$(PYTHON) -m venv $(VENV)
@@ -36,7 +36,7 @@ test-lowest: $(LOWEST)/.stamp  ## the same on the lowest versions that pyproject
 # With uv, which chooses the lowest itself; without it pip is told each bound as a version (tests/lowest.py).
 $(LOWEST)/.stamp: pyproject.toml
 ifneq ($(UV),)
-	test -x $(LOWEST)/bin/python || $(UV) venv --python $(PYTHON) $(LOWEST)
+	test -x $(LOWEST)/bin/python || $(UV) venv --seed --python $(PYTHON) $(LOWEST)
 	$(UV) pip install --python $(LOWEST)/bin/python --compile-bytecode --resolution lowest-direct -e .[dev]
 else
 	$(PYTHON) -m venv $(LOWEST)

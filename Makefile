@@ -7,6 +7,7 @@ LOWEST ?= .venv-lowest
 # uv where it is there, which takes a tenth of the time. Told to, it compiles bytecode as pip does: a process that finds
 # none compiles torch and diffusers anew.
 UV := $(shell command -v uv 2>/dev/null)
+export UV_COMPILE_BYTECODE_TIMEOUT := 900
 
 .PHONY: setup check test test-lowest bench again anova report golden pocket perf clean
 

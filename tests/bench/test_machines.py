@@ -50,7 +50,7 @@ def machine(tmp_path):
 
 def test_setup_takes_uv_where_it_is_there_and_once(machine):
     venv, install = machine(True, "setup", "PYTHON=python3.12")
-    assert venv == "uv venv --python python3.12 .venv"
+    assert venv == "uv venv --seed --python python3.12 .venv", "with pip, which tests of packages use"
     assert install == "uv pip install --python .venv/bin/python --compile-bytecode -e .[dev]"
     assert machine(True, "setup") == [venv, install], "nothing is left to do"
 

@@ -37,7 +37,7 @@ def test_what_does_not_apply_is_a_dash_with_its_reason():
     assert [row.cell() == "–" for row in found] == [True, False, False, False]
     assert refusals(found) == [
         "bias on flux2-klein-4b: Flux2Transformer2DModel has no module with role 'bias'; available: attn1, attn2, ff, "
-        "linear, block, attn1i, attn1o, attn2o, attn2c, ffni, ffno, transo"
+        "linear, norm, block, attn1i, attn1o, attn2o, attn2c, ffni, ffno, transo"
     ]
 
 

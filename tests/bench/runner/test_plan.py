@@ -9,7 +9,7 @@ import pytest
 
 from bench.core.errors import LitmusError
 from bench.protocol.models import Train, make_protocol
-from bench.runner.plan import expand, key
+from bench.runner.plan import Goal, expand, key
 
 ROOT = Path(__file__).resolve().parents[3]
 GOOD = {"name": "x", "tasks": ["a/one", "a/two"], "seeds": [0, 1], "methods": [{"spec": "lora"}, {"spec": "bias"}]}
@@ -176,3 +176,18 @@ def test_a_base_s_name_is_filled_in_by_the_catalogue(catalogue):
 def test_real_pictures_are_looked_at_by_published_encoders(catalogue, base, named, found):
     protocol = make_protocol(GOOD | {"base": base} | named)
     assert {run.extractors for run in expand(protocol, catalogue(protocol)).values()} == {found}
+
+
+def test_an_objective_is_named_by_its_canonical_spec_and_its_file(catalogue, make_run):
+    protocol = make_protocol(GOOD | {"objective": "prior[ weight = 1.0 ]"})
+    assert protocol.objective == "prior[weight=1.0]"
+    facts = replace(catalogue(protocol), objectives={protocol.objective: Goal("prior", "digest")})
+    (run, *_) = [r for r in expand(protocol, facts).values() if r.method == "lora"]
+    assert (run.objective, run.objective_source) == ("prior", "digest")
+    (base, *_) = [r for r in expand(protocol, facts).values() if r.method == "base"]
+    assert (base.objective, base.objective_source) == ("", "")
+    plain = make_run("x")
+    assert set(type(plain).later) == {"objective_source"}
+    assert key(plain.model_copy(update={"objective_source": ""})) == key(plain)
+    with pytest.raises(LitmusError, match="objective: cannot read 'prior\\['"):
+        make_protocol(GOOD | {"objective": "prior["})

@@ -13,6 +13,7 @@ from bench.core.errors import LitmusError
 from bench.protocol.models import load_protocol
 from bench.records.record import Record, Run
 from bench.runner import run as running
+from bench.runner import train as training
 from bench.runner.plan import expand, key
 from bench.runner.resolve import competitor, look_up, unknown_line
 
@@ -141,7 +142,7 @@ def test_want_of_memory_is_said_so(runs, tmp_path, monkeypatch, fault):
     def fit(*args, **kwargs):
         raise fault
 
-    monkeypatch.setattr(running, "fit", fit)
+    monkeypatch.setattr(training, "fit", fit)
     record = do(runs()["lora/subject-a"], tmp_path)
     assert record.status == "oom"
     assert "memory" in record.error
@@ -152,7 +153,7 @@ def test_other_faults_are_not_taken_for_want_of_memory(runs, tmp_path, monkeypat
     def fit(*args, **kwargs):
         raise RuntimeError("shapes do not match")
 
-    monkeypatch.setattr(running, "fit", fit)
+    monkeypatch.setattr(training, "fit", fit)
     with pytest.raises(RuntimeError, match="shapes"):
         do(runs()["lora/subject-a"], tmp_path)
 
@@ -166,10 +167,12 @@ def test_a_task_that_changed_after_the_plan_is_not_scored(runs, tmp_path):
 
 def test_a_method_whose_file_changed_after_the_plan_is_not_run(runs, tmp_path, monkeypatch):
     run = runs()["lora/style-a"]
-    monkeypatch.setattr(running, "source_digest", lambda cls: "another")
+    monkeypatch.setattr(training, "source_digest", lambda cls: "another")
     record = do(run, tmp_path)
     assert record.status == "error"
     assert "the method's file changed after the plan was made" in record.error
+    record = do(run.model_copy(update={"source": "another"}), tmp_path)
+    assert "the objective's file changed after the plan was made" in record.error
 
 
 def test_costs_are_measured_once_and_kept(toy_base, litmus_home, monkeypatch):
@@ -206,8 +209,9 @@ def test_costs_of_another_step_are_kept_beside_and_move_none(toy_base, litmus_ho
     assert plain.stem == f"cost-{digest[:24]}"
     assert shared.method_costs(toy_base, lora, 2, checkpointing=True)["bytes_peak"] == 2
     assert shared.method_costs(toy_base, lora, 2, optimiser=other)["bytes_peak"] == 3
-    assert shared.method_costs(toy_base, lora, 2, checkpointing=False)["bytes_peak"] == 1
-    assert seen == [(False, None), (True, None), (False, other[1])]
+    assert shared.method_costs(toy_base, lora, 2, frozen=True)["bytes_peak"] == 4
+    assert shared.method_costs(toy_base, lora, 2, checkpointing=False, frozen=False)["bytes_peak"] == 1
+    assert seen == [(False, None, False), (True, None, False), (False, other[1], False), (False, None, True)]
 
 
 def test_a_full_disk_is_not_the_runs_fault(runs, tmp_path):

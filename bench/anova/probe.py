@@ -23,7 +23,7 @@ from bench.core.files import write_bytes
 from bench.core.rng import rng
 from bench.evaluation.references import class_pictures
 from bench.evaluation.sampler import Sampling
-from bench.method import make
+from bench.method import METHODS
 from bench.network.sites import PAIRS, POSITIONS, bridge, sites
 from bench.protocol.models import Sample, Train
 from bench.records.record import Record, read
@@ -100,7 +100,7 @@ def tuned(base: Base, task: tasks.Task, record: Record, questions: Questions) ->
     """The move after training exactly as `record`'s run was; None where that diverges."""
     run = record.run
     train = run.train or Train()
-    method = make(run.method, **run.hyper)
+    method = METHODS.stored(run.method, run.hyper)
     other = attach(base, method, task, run.seed, train.batch)
     budget: dict[str, Any] = {"lr": run.lr or 0.0, "steps": train.steps, "batch": train.batch, "seed": run.seed}
     budget |= {"objective": run.objective, "clip": train.clip, "weight_decay": train.weight_decay}

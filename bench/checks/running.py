@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from bench.checks.arena import Arena, base, fresh, start, train, trained
+from bench.checks.arena import Arena, Skipped, base, fresh, start, train, trained
 from bench.checks.packing import packing_fault
 from bench.method import Method, attached
 
@@ -40,8 +40,9 @@ def copies(method: Method, place: Arena) -> None:
 def packs(method: Method, place: Arena) -> None:
     """Two seeds' tensors under one vmap get the gradients that each gets alone; or it says packable = False."""
     if not method.trains:
-        return
-    fault = packing_fault(start(method, place), place)
+        raise Skipped("it trains nothing")
+    net = copy.deepcopy(start(method, place))  # what a method notes of a step under vmap is of no use outside
+    fault = packing_fault(net, place, method)
     if method.packable:
         assert not fault, f"two seeds do not pack: {fault}; say packable = False if it cannot be mended"
     else:
@@ -50,15 +51,19 @@ def packs(method: Method, place: Arena) -> None:
 
 def works_checkpointed(method: Method, place: Arena) -> None:
     """Gradient checkpointing changes memory, not gradients."""
-    if not method.trains or not getattr(base(place).denoiser, "_supports_gradient_checkpointing", False):
-        return
+    if not method.trains:
+        raise Skipped("it trains nothing")
+    if not getattr(base(place).denoiser, "_supports_gradient_checkpointing", False):
+        raise Skipped(f"{type(base(place).denoiser).__name__} has no gradient checkpointing")
     net = copy.deepcopy(trained(method, place))
     grads = []
     net.train()
     for switch in ("disable_gradient_checkpointing", "enable_gradient_checkpointing"):
         getattr(net.denoiser, switch)()
         net.zero_grad(set_to_none=True)
-        place.loss(net).backward()
+        with torch.random.fork_rng(devices=[]):  # dropout draws the same both times
+            torch.manual_seed(0)
+            place.loss(net).backward()
         grads.append({k: p.grad.clone() for k, p in net.named_parameters() if p.grad is not None})
     odd = {k for k in grads[0] if k not in grads[1] or not same(grads[0][k], grads[1][k])}
     assert not odd, f"under gradient checkpointing the gradient differs: {some(odd)}"

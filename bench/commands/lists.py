@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bench.commands.shared import board_folder, method_names, print_table, say
 from bench.core.errors import LitmusError
+
+if TYPE_CHECKING:
+    from bench.checks.contract import Result
 
 
 def add_to(app: typer.Typer) -> None:
@@ -149,8 +152,12 @@ def check_method(
     load_plugins()
     results = examine(make(file)) if file in METHODS else check_file(file)
     print_table(
-        ["", "method", "check", ""],
-        [["ok" if r.ok else "FAILED", r.method, r.name.replace("_", " "), r.message] for r in results],
+        ["", "method", "on", "check", ""],
+        [[_outcome(r), r.method, r.place, r.name.replace("_", " "), r.message] for r in results],
     )
     if not all(r.ok for r in results):
         raise typer.Exit(1)
+
+
+def _outcome(result: Result) -> str:
+    return "skipped" if result.skipped else "ok" if result.ok else "FAILED"

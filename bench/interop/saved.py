@@ -84,11 +84,11 @@ def restore(base: Base, kept: dict[str, Tensor], facts: Facts, file: object) -> 
     """
     import torch
 
-    from bench.method import load_state, make, source_digest
+    from bench.method import METHODS, load_state, source_digest
     from bench.training.attach import widening
 
-    method = make(facts.method, **facts.hyper)
-    if source_digest(type(method)) != facts.source:
+    method = METHODS.stored(facts.method, facts.hyper)
+    if facts.method not in METHODS.own() and source_digest(type(method)) != facts.source:
         raise LitmusError(f"{file}: the file of the method {facts.method} has changed since it was trained")
     if method.side != "denoiser":
         base = base.with_text()

@@ -19,7 +19,7 @@ from bench.objectives.plain import plain
 
 if TYPE_CHECKING:
     from bench.bases.base import Base
-    from bench.method import Method
+    from bench.method import Method, Network
     from bench.network.calls import Text
     from bench.tasks import Task
 
@@ -145,6 +145,7 @@ def fit(
                 part = loss_of(net, batches.draw(), base.schedule).mean() / accumulate
             part.backward()
             loss = loss + part.detach()
+        penalise(method, net)
         if clip:
             torch.nn.utils.clip_grad_norm_(trained, clip, foreach=True)
         optimiser.step()
@@ -157,6 +158,7 @@ def fit(
             mean.update()
             if done == steps:
                 mean.settle()
+                method.project(net)
         if done % LOOK == 0 or done == steps:
             recent = torch.stack(running[-LOOK:]).mean().item()  # waits for the device, so that the clock is true
             curve.paces.append((time.perf_counter() - look) / ((done - 1) % LOOK + 1))
@@ -181,6 +183,12 @@ def fit(
     if not all(map(math.isfinite, curve.train + curve.heldout)):
         raise Diverged("diverged: the loss after training is not finite", curve)
     return curve
+
+
+def penalise(method: Method, net: Network) -> None:
+    """Add the gradient of the method's penalty to those that are there: once for each optimiser step."""
+    if (extra := method.penalty(net)) is not None:
+        extra.backward()
 
 
 def _adamw(groups: list[dict[str, Any]], lr: float, weight_decay: float) -> torch.optim.Optimizer:

@@ -167,13 +167,13 @@ def _shared(what: str, method: Method | None, place: Arena, make: Callable[[], N
 
 @torch.enable_grad()
 def train(
-    method: Method, place: Arena, net: Network, steps: int = STEPS, seen: Callable[[float], object] | None = None
+    method: Method, place: Arena, net: Network, steps: int = STEPS, seen: Callable[[float, float], object] | None = None
 ) -> None:
     """A few steps of AdamW on one batch, at the method's own learning rate, in training mode; left in eval mode.
 
-    `seen` is called after each step, in eval mode, with the fall of the loss that the step's gradient promised: -g dw,
-    summed over all entries, dw being what the optimiser moved. Dropout draws from a global stream, which is
-    as before afterwards.
+    `seen` is called after each step, in eval mode, with two falls of the loss: the one that the step's gradient
+    promised, -g dw summed over all entries, dw being what the optimiser moved, and the one that came, both under the
+    same draws. Dropout draws from a global stream, which is as before afterwards.
     """
     groups = method.groups(net, method.lr)
     if not method.trains:
@@ -181,19 +181,30 @@ def train(
     own = [p for p in net.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(groups, weight_decay=0.0)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
         for i in range(steps):
             net.train()
             optimiser.zero_grad()
-            place.loss(net).backward()
+            torch.manual_seed(i)
+            loss = place.loss(net)
+            loss.backward()
             before = (
                 [] if seen is None else [(p, p.detach().clone(), p.grad.clone()) for p in own if p.grad is not None]
             )
             penalise(method, net)
             optimiser.step()
-            promise = -sum(((p - old).double() * grad.double()).sum().item() for p, old, grad in before)
+            told = () if seen is None else _falls(before, loss.item(), place, net, i)
             method.step(net, i, steps)
             net.eval()
             if seen is not None:
-                seen(promise)
+                seen(*told)
     net.zero_grad(set_to_none=True)
+
+
+@torch.no_grad()
+def _falls(
+    before: list[tuple[Tensor, Tensor, Tensor]], loss: float, place: Arena, net: Network, seed: int
+) -> tuple[float, float]:
+    """What (tensor, tensor before, gradient) promised, and what came of it."""
+    promised = -sum(((p - old).double() * grad.double()).sum().item() for p, old, grad in before)
+    torch.manual_seed(seed)
+    return promised, loss - place.loss(net).item()

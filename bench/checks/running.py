@@ -12,7 +12,9 @@ from torch import Tensor
 
 from bench.checks.arena import Arena, Skipped, base, fresh, start, train, trained
 from bench.checks.packing import packing_fault
-from bench.method import Method, attached
+from bench.method import Method, Network, attached
+from bench.training.attach import trainable, widening
+from bench.training.loop import penalise
 
 
 def same(a: Tensor, b: Tensor) -> bool:
@@ -70,23 +72,33 @@ def works_checkpointed(method: Method, place: Arena) -> None:
 
 
 def works_in_bf16(method: Method, place: Arena) -> None:
-    """A base in bfloat16, and a base in float32 under autocast, give finite outputs and gradients."""
-    for how in ("bfloat16", "autocast"):
-        net = place.make()
-        if how == "bfloat16":
-            net.to(torch.bfloat16)
-            place = replace(place, x=place.x.bfloat16(), context=place.context.bfloat16())
-        else:
-            place = replace(place, x=place.x.float(), context=place.context.float())
-        attached(method, net, torch.Generator().manual_seed(0))
-        with warnings.catch_warnings(), torch.autocast("cpu", torch.bfloat16, enabled=how == "autocast"):
+    """Finite outputs and gradients in bfloat16: all of it, the base alone as it is trained, and under autocast."""
+    narrow = replace(place, x=place.x.bfloat16(), context=place.context.bfloat16())
+    wide = replace(place, x=place.x.float(), context=place.context.float())
+    ways = {"bfloat16": narrow, "autocast": wide, "a base in bfloat16 with what is trained in float32": narrow}
+    for how, inputs in ways.items():
+        net = widening(lambda up: _narrow(method, place, how, up))  # noqa: B023  called at once
+        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
             warnings.filterwarnings("ignore", "Mismatch dtype between input and weight")  # rms_norm, of the base's own
-            loss = place.loss(net)
+            with torch.autocast("cpu", torch.bfloat16, enabled=how != "bfloat16"):
+                loss = inputs.loss(net)
         assert loss.isfinite(), f"the loss under {how} is {loss.item()}"
         if method.trains:
             loss.backward()
+            penalise(method, net)
             bad = {k for k, p in net.named_parameters() if p.requires_grad and not finite(p.grad)}
             assert not bad, f"no finite gradient under {how}: {some(bad)}"
+
+
+def _narrow(method: Method, place: Arena, how: str, up: bool) -> Network:
+    """A network with the method attached, for one of the three; `up` as in bench.training.attach.widening."""
+    net, stream = place.make(), torch.Generator().manual_seed(0)
+    if how == "autocast":
+        return attached(method, net, stream)
+    net.to(torch.bfloat16)
+    if how == "bfloat16":
+        return attached(method, net, stream)
+    return trainable(method, net.float() if up else net, stream, torch.bfloat16, wide=up)
 
 
 def some(names: Iterable[str]) -> str:

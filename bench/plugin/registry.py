@@ -194,8 +194,8 @@ def home(cls: type) -> tuple[str | None, str]:
 
 
 def shown(cls: type) -> str:
-    """Where a class is written, for people: the file of a plug-in, the module of a package's own."""
-    return str(home(cls)[0]) if cls.__module__.startswith("litmus_file_") else cls.__module__
+    """The file that a class is written in, for people: of this project's own from the root of the clone."""
+    return f"{cls.__module__.replace('.', '/')}.py" if cls.__module__.startswith(OWN) else str(home(cls)[0])
 
 
 def source_digest(cls: type[Part]) -> str:

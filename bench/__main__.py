@@ -282,6 +282,8 @@ def run(
             compile=compile or None,
         ),
     )
+    if save:
+        board.keep_adapters()
     planned = _planned(protocol, folder, workers, retry_failed)
     if save:
         planned = board.saving(planned)

@@ -80,8 +80,14 @@ def works_in_bf16(method: Method, place: Arena) -> None:
         net = widening(lambda up: _narrow(method, place, how, up))  # noqa: B023  called at once
         with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
             warnings.filterwarnings("ignore", "Mismatch dtype between input and weight")  # rms_norm, of the base's own
-            with torch.autocast("cpu", torch.bfloat16, enabled=how != "bfloat16"):
-                loss = inputs.loss(net)
+            try:
+                with torch.autocast("cpu", torch.bfloat16, enabled=how != "bfloat16"):
+                    loss = inputs.loss(net)
+            except RuntimeError as error:
+                if inputs is wide or how == "bfloat16" or "scalar type" not in str(error):
+                    raise
+                # torch's norms on a CPU take weights and biases of one dtype only; on a GPU autocast widens both
+                raise Skipped(f"bfloat16 and autocast hold; {how} runs on no CPU: {error}") from None
         assert loss.isfinite(), f"the loss under {how} is {loss.item()}"
         if method.trains:
             loss.backward()

@@ -97,10 +97,13 @@ def export(
 
     `litmus export rex.safetensors --base models/sdxl --offline --device cpu --out rex-lora`
     """
-    from bench.interop.adapters import export as written
+    from bench.interop import holds
 
     if form not in FORMATS:
         raise LitmusError(nearest(form, dict.fromkeys(FORMATS), "format"))
+    holds.refuse(file, form)
+    from bench.interop.adapters import export as written
+
     base = _base_of(file, base, device, offline)
     where, what = written(_loaded(file, base, any_base), form, out, rank)
     say(what)
@@ -123,10 +126,11 @@ def merge(
 
     Example: `litmus merge results/mine/runs/0123456789abcdef.json --out rex-pipeline --dtype fp16`
     """
-    from bench.interop import pipelines
+    from bench.interop import holds, pipelines
 
     if dtype not in pipelines.DTYPES:
         raise LitmusError(nearest(dtype, dict.fromkeys(pipelines.DTYPES), "dtype"))
+    holds.refuse(file, holds.MERGED)
     base = _base_of(file, base, device, offline)
     print(pipelines.merge(_loaded(file, base, any_base), out, dtype))
 

@@ -97,9 +97,14 @@ def _searched(
     return {spec: trials.get(catalogue.competitors[spec].spec, {}) for spec in protocol.sweep.around}
 
 
+def keep_adapters() -> None:
+    """What is planned and run from here on keeps its adapters, and says which formats can hold them."""
+    os.environ[saved.ASKED] = "1"
+
+
 def saving(board: Board) -> Board:
     """The board whose runs keep their adapters (`litmus run --save`): those without one are to be done again."""
-    os.environ[saved.ASKED] = "1"
+    keep_adapters()
     lacking = {
         key: record.run
         for key, record in board.have.items()

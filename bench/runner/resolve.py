@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.core import subprocess
 from bench.core.errors import LitmusError, nearest
-from bench.protocol.models import PSEUDO, Protocol
+from bench.protocol.models import PSEUDO, UNTRAINED, Protocol
 from bench.runner.plan import Catalogue, Competitor, TaskFacts, objectives, scored_with, specs, task_names
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def survey(request: dict[str, Any]) -> dict[str, Any]:
     loaded = {name: tasks.load(name) for name in request["tasks"]}
     name, base_digest, said = base_facts(request["base"])
     digests = {"base_digest": base_digest, "extractors_digest": extractors_digest(request["extractors"])}
-    notes = [*said, *acceptance.notes(request["extractors"], digests["extractors_digest"])]
+    notes = [*said, *kept(request["specs"]), *acceptance.notes(request["extractors"], digests["extractors_digest"])]
     if name not in BASES:
         notes += real(name, list(loaded.values()), request.get("min_snr"))
     for task in loaded.values():
@@ -94,6 +94,17 @@ def survey(request: dict[str, Any]) -> dict[str, Any]:
         **digests,
         "notes": notes,
     }
+
+
+def kept(specs: list[str]) -> list[str]:
+    """Where adapters are kept (`litmus run --save`): for which methods other tools' formats are barred."""
+    from bench.interop import holds, saved
+    from bench.method import METHODS
+
+    if not saved.wanted():
+        return []
+    lines = [holds.note(METHODS.read(spec)) for spec in specs if spec not in UNTRAINED]
+    return [line for line in lines if line]
 
 
 def real(base: str, loaded: list[Task], min_snr: float | None) -> list[str]:

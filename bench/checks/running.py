@@ -14,7 +14,7 @@ from bench.checks.arena import Arena, base, fresh, start, train, trained
 from bench.checks.packing import packing_fault
 from bench.checks.result import Skipped
 from bench.method import Method, Network, attached
-from bench.training.attach import trainable, widening
+from bench.training.attach import attached_copy
 from bench.training.loop import penalise
 
 
@@ -78,7 +78,7 @@ def works_in_bf16(method: Method, arena: Arena) -> None:
     wide = replace(arena, x=arena.x.float(), context=arena.context.float())
     ways = {"bfloat16": narrow, "autocast": wide, "a base in bfloat16 with what is trained in float32": narrow}
     for how, inputs in ways.items():
-        net = widening(lambda up: _narrow(method, arena, how, up))  # noqa: B023  called at once
+        net = _narrow(method, arena, how)
         with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
             warnings.filterwarnings("ignore", "Mismatch dtype between input and weight")  # rms_norm, of the base's own
             try:
@@ -97,15 +97,15 @@ def works_in_bf16(method: Method, arena: Arena) -> None:
             assert not bad, f"no finite gradient under {how}: {some(bad)}"
 
 
-def _narrow(method: Method, arena: Arena, how: str, up: bool) -> Network:
-    """A network with the method attached, for one of the three; `up` as in bench.training.attach.widening."""
+def _narrow(method: Method, arena: Arena, how: str) -> Network:
+    """A network with the method attached, for one of the three ways."""
     net, stream = arena.make(), torch.Generator().manual_seed(0)
     if how == "autocast":
         return attached(method, net, stream)
     net.to(torch.bfloat16)
     if how == "bfloat16":
         return attached(method, net, stream)
-    return trainable(method, net.float() if up else net, stream, torch.bfloat16, wide=up)
+    return attached_copy(net, method, lambda: torch.Generator().manual_seed(0))
 
 
 def some(names: Iterable[str]) -> str:

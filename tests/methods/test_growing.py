@@ -12,6 +12,7 @@ from bench.bases.toy import toy_network
 from bench.core.rng import rng
 from bench.method import METHODS, LitmusError, attached, figures, fit_budget, make, reach, state, used
 from bench.method.reparam import thetas
+from bench.protocol.models import Train
 from bench.training.loop import fit, penalise
 from methods._peft import ADAPTER, wrapped
 
@@ -38,7 +39,7 @@ def test_the_mean_of_ema_keeps_what_was_pruned_or_never_grown(name, accumulate, 
     method = make(name)
     tuned = toy_base.fork()
     attached(method, tuned.net, rng("init", 0))
-    fit(tuned, method, toy_task, lr=1e-2, steps=30, batch=2, ema=0.9, accumulate=accumulate)
+    fit(tuned, method, toy_task, Train(steps=30, batch=2, ema=0.9, accumulate=accumulate), lr=1e-2)
     ranks = live(name, tuned.net)
     if name == "adalora":
         assert sum(ranks) == 8 * len(ranks)  # of the 12 that each begins with
@@ -141,7 +142,7 @@ def test_what_is_reserved_is_zero_after_training(name, toy_base, toy_task):
     method: Any = make(name)
     tuned = toy_base.fork()
     attached(method, tuned.net, rng("init", 0))
-    fit(tuned, method, toy_task, lr=1e-2, steps=40, batch=2)
+    fit(tuned, method, toy_task, Train(steps=40, batch=2), lr=1e-2)
     assert sum(live(name, tuned.net)) == len(live(name, tuned.net)) * (8 if name == "adalora" else method.rank)
 
 

@@ -25,12 +25,12 @@ def sound(scale):
 
 def test_a_sound_method_passes_everything(sound):
     assert [(r.name, r.message) for r in sound if not r.ok] == []
-    assert [r.name for r in sound if r.place == "U-Net"] == [check.__name__ for check in checks.ALL]
-    assert [r.name for r in sound if r.place == "transformer"] == [check.__name__ for check in checks.ELSEWHERE]
+    assert [r.name for r in sound if r.network == "U-Net"] == [check.__name__ for check in checks.ALL]
+    assert [r.name for r in sound if r.network == "transformer"] == [check.__name__ for check in checks.ELSEWHERE]
 
 
 def test_what_was_skipped_is_said_with_its_reason(sound):
-    told = {(r.name, r.place): r.message for r in sound if r.skipped}
+    told = {(r.name, r.network): r.message for r in sound if r.skipped}
     assert told == {
         ("survives_averaging", "U-Net"): "it does nothing between steps",
         ("starts_from_data", "U-Net"): "needs_data = False",
@@ -51,7 +51,7 @@ def test_a_method_that_has_no_place_in_a_transformer_is_skipped_there(scale):
             return sum(p.numel() for m in sites(net, "resblock").values() for p in m.parameters())
 
     (told,) = checks._elsewhere(make("blora"))
-    assert (told.ok, told.skipped, told.place) == (True, True, "transformer")
+    assert (told.ok, told.skipped, told.network) == (True, True, "transformer")
     assert "it is a method for U-Nets" in told.message
     (odd,) = checks._elsewhere(Convs())
     assert (odd.ok, odd.skipped) == (False, False)
@@ -68,7 +68,7 @@ def test_a_fault_that_only_a_transformer_shows_is_found(scale):
 
     bad = [r for r in checks.examine(OnlyOnUNets()) if not r.ok]
     assert bad
-    assert {r.place for r in bad} == {"transformer"}
+    assert {r.network for r in bad} == {"transformer"}
 
 
 class Noisy(nn.Module):
@@ -103,7 +103,7 @@ def test_a_method_with_dropout_passes(scale):
                     setattr(net.get_submodule(parent), child, module.base)
 
     before = torch.get_rng_state()
-    assert [(r.name, r.place, r.message) for r in checks.examine(Dropped()) if not r.ok] == []
+    assert [(r.name, r.network, r.message) for r in checks.examine(Dropped()) if not r.ok] == []
     assert before.equal(torch.get_rng_state())
 
 
@@ -231,7 +231,7 @@ def test_a_method_that_raises_is_a_failed_result(scale, monkeypatch):
     monkeypatch.setattr(checks, "ALL", (checks.starts_at_base,))
     monkeypatch.setattr(checks, "ELSEWHERE", ())
     (only,) = checks.examine(Raises())
-    assert (only.name, only.ok, only.method, only.place) == ("starts_at_base", False, "scale", "U-Net")
+    assert (only.name, only.ok, only.method, only.network) == ("starts_at_base", False, "scale", "U-Net")
     assert re.fullmatch(r"KeyError: 'to_q' \(\S*test_examine.py:\d+\)", only.message)
 
 

@@ -53,11 +53,12 @@ def unloaded(monkeypatch):
 
 @pytest.mark.parametrize("command", ["diffusers", "peft", "kohya", "merge"])
 def test_export_and_merge_refuse_at_once(command, toy_base, trained, kept, tmp_path, unloaded):
-    from bench.commands import interop
+    from bench.commands.export import export
+    from bench.commands.merge import merge
 
     tuned, method = trained(toy_base, "adapter")
     file = kept(toy_base, tuned, method)
-    act = interop.merge if command == "merge" else partial(interop.export, form=command)
+    act = merge if command == "merge" else partial(export, form=command)
     with pytest.raises(LitmusError, match="no file of diffusers, peft or kohya-ss can hold"):
         act(file, tmp_path / "out")
 
@@ -71,14 +72,13 @@ def test_a_file_of_another_tool_is_not_judged_by_a_method(tmp_path):
     holds.refuse(file, "peft")
 
 
-def test_run_save_says_it_when_it_plans(monkeypatch, toy_protocol):
-    from bench.protocol import load_protocol
+def test_run_save_says_it_when_it_plans(toy_protocol):
+    from bench.protocol.models import load_protocol
     from bench.runner.resolve import ask
 
     path = toy_protocol(('spec = "bias"', 'spec = "adapter"'))
     assert not [line for line in ask(load_protocol(str(path))).notes if "hold" in line]
-    monkeypatch.setenv("LITMUS_SAVE", "1")
-    (line,) = [line for line in ask(load_protocol(str(path))).notes if "hold" in line]
+    (line,) = [line for line in ask(load_protocol(str(path)), save=True).notes if "hold" in line]
     assert line.startswith("adapter cannot be merged")
 
 

@@ -91,7 +91,7 @@ def attach(base: Base, method: Method, task: Task, seed: int, batch: int = 1, ch
         "checkpointing": checkpointing,
         "device": base.execution_device,
     }
-    return replace(base, net=attached_copy(base.net, method, stream, device=base.execution_device, **how))
+    return replace(base, net=attached_copy(base.net, method, stream, **how))
 
 
 def widening(make: Callable[[bool], T]) -> T:

@@ -253,7 +253,7 @@ def streams() -> list[tuple[str, object]]:
 
 
 def figures_agree(method: Method, arena: Arena) -> None:
-    """The four counts fit together and with `count`, on the meta device."""
+    """The counts fit together and with `count`, on the meta device."""
     net = bare(arena)
     with torch.device("meta"):
         said = figures(method, net)

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from bench.method import LitmusError, Network
-from bench.method.reparam import Reparam, normal, thetas
+from bench.method.reparam import Reparam, flat, normal, thetas
+from methods._penalty import orthogonality
 
 STD = 0.02  # of both factors at the start
 
@@ -68,16 +69,29 @@ class Growth(Reparam):
 
     def attach(self, net: Network, rng: torch.Generator) -> None:
         super().attach(net, rng)
-        adapted = thetas(net)
-        for _, theta in adapted:
+        for _, theta in thetas(net):
             theta.ranks = self.start
-            theta.share = self.orth / (2 * len(adapted))  # the penalty is a mean over all factors
 
-    def pulled(self, theta: Any) -> tuple[Tensor, Tensor]:
-        """B and A; going back through them adds the penalty's gradient."""
-        if not self.orth:
-            return theta.b, theta.a
-        return Orthogonal.apply(theta.b.T, theta.share).T, Orthogonal.apply(theta.a, theta.share)  # type: ignore[union-attr]
+    def ranks(self, out: int, in_: int, ranks: int) -> int:
+        """Trained scalars of `ranks` ranks at one weight (out, in)."""
+        raise NotImplementedError
+
+    def size(self, out: int, in_: int) -> int:
+        return self.ranks(out, in_, self.most)
+
+    def reserved(self, net: Network) -> int:
+        """The room above the mean rank: what each layer ends with is known only then, their mean before."""
+        shapes = [flat(layer.weight).shape for layer in self.layers(net).values()]
+        return sum(self.size(out, in_) - self.ranks(out, in_, self.rank) for out, in_ in shapes)
+
+    def penalty(self, net: Network) -> Tensor | None:
+        """orth times the mean over all factors P, B^T and A alike, of |P P^T - 1|_F."""
+        found = [theta for _, theta in thetas(net)]
+        if not self.orth or not found:
+            return None
+        share = self.orth / (2 * len(found))
+        each = [share * orthogonality(factor) for theta in found for factor in (theta.b.T, theta.a)]
+        return torch.stack(each).sum()
 
     def step(self, net: Network, i: int, n: int) -> None:
         found = [theta for _, theta in thetas(net)]
@@ -95,6 +109,10 @@ class Growth(Reparam):
         for theta in found:
             self.settle(theta, growing=left > 0 and i < n - 1)
 
+    def project(self, net: Network) -> None:
+        for _, theta in thetas(net):
+            self.settle(theta, growing=False)
+
     def observe(self, theta: Any) -> None:
         """Called after each step, for scores that build up."""
 
@@ -105,28 +123,3 @@ class Growth(Reparam):
     def settle(self, theta: Any, growing: bool) -> None:
         """Put what is not in use back to 0."""
         raise NotImplementedError
-
-
-class Orthogonal(torch.autograd.Function):
-    """P (r, d) as it is; going back, adds the gradient of `share` * |P P^T - 1|, a Frobenius norm.
-
-    A method has no say in the loss, so the penalty works where its gradient would arrive. It is added once for each
-    time that a layer is run and gone back through in a step.
-    """
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(p: Tensor, share: float) -> Tensor:
-        return p.view_as(p)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        p, ctx.share = inputs
-        ctx.save_for_backward(p)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        (p,) = ctx.saved_tensors
-        off = p @ p.mT - torch.eye(p.shape[-2], dtype=p.dtype, device=p.device)
-        return grads[0] + ctx.share * 2 * (off @ p) / off.norm().clamp_min(1e-12), None

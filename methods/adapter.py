@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from bench.method import LitmusError, Method, Network, floating, register
 from bench.network.sites import PAIRS, POSITIONS, bridge, features, ways
 
-# The published best form, `adapter[paper]`.
+# The published best pair with an up-projection that starts at 0, and narrower: where the defaults come from.
 PAPER: dict[str, Any] = {
     "source": "attn2o",
     "target": "ffni",
@@ -27,11 +27,12 @@ PAPER: dict[str, Any] = {
     "width": 32,
     "init": "zero",
 }
+RELEASED = PAPER | {"width": 60, "init": "paper"}  # as the authors' code has it: 1,511,040 scalars on SD 1.5
 WINNER = Path(__file__).with_name("adapter_winner.json")  # written by `litmus anova --publish`
 
 
 def defaults(file: Path = WINNER) -> dict[str, Any]:
-    """The settings of the last published study (`litmus anova`), or the paper's where none has been published."""
+    """The settings of the last published study (`litmus anova`), or PAPER's where none has been published."""
     if not file.is_file():
         return PAPER
     try:
@@ -55,7 +56,9 @@ class Adapter(Method):
     width           of the bottleneck
     init            zero: the up-projection starts at 0, so that the start is the base; paper: both layers start as
                     torch's Linear does, so that it is not
-    The defaults are the winner of the last published study of positions, else the paper's: adapter[paper].
+    The defaults are the winner of the last published study of positions, else adapter[best_pair]: the paper's best
+    positions, activation and scale with width 32 and a start at the base. adapter[released] is what the authors' code
+    trains: width 60, with torch's own start. (adapter[paper], the older name of the first, is still understood.)
     """
 
     name = "adapter"
@@ -63,7 +66,7 @@ class Adapter(Method):
     lr = 2e-3
     quantised = True
     space = {"lr": (1e-4, 1e-2, "log"), "width": (1, 256, "log")}
-    presets = {"paper": PAPER}
+    presets = {"best_pair": PAPER, "released": RELEASED, "paper": PAPER}
     size_field = "width"
     mergeable = False  # the target's position has no layer of its own that could take the adapter in
     packable = True

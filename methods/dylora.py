@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from bench.method import LitmusError, Network, register
-from bench.method.reparam import LowRank, apply, draws, flat, grouped, mix, thetas
+from bench.method.reparam import LowRank, apply, draws, flat, grouped, mix, substream, thetas
 
 
 @register
@@ -25,7 +25,6 @@ class DyLoRA(LowRank):
 
     use     rank outside training, none means all of them; a saved state can be read under any `use`
     frozen  in a step, only the k-th rank learns and those before it are held fast
-    seed    of the draws
     """
 
     name = "dylora"
@@ -34,11 +33,11 @@ class DyLoRA(LowRank):
     lr = 2e-3
     space = {"lr": (1e-4, 1e-2, "log"), "rank": (1, 64, "log")}
     size_field = "rank"
+    older = {"seed": None}  # of draws that were the same under every seed of a board
 
     rank: int = 8
     use: int | None = None
     frozen: bool = False
-    seed: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -47,15 +46,18 @@ class DyLoRA(LowRank):
 
     def attach(self, net: Network, rng: torch.Generator) -> None:
         super().attach(net, rng)
+        seed = substream(rng)
+        for _, theta in thetas(net):
+            theta.seed = seed
         self._draw(net, 0)
 
     def step(self, net: Network, i: int, n: int) -> None:
         self._draw(net, i + 1)
 
     def _draw(self, net: Network, step: int) -> None:
-        k = int(torch.randint(1, self.rank + 1, (), generator=draws(self.seed, step), device="cpu"))
-        for _, theta in thetas(net):
-            theta.memory["k"] = k
+        for _, theta in thetas(net):  # one seed, so one k
+            k = torch.randint(1, self.rank + 1, (), generator=draws(theta.seed, step), device="cpu")
+            theta.memory["k"] = int(k)
 
     def factors(self, theta: Any) -> tuple[Tensor, Tensor]:
         """B[:, :k] times its factor (out, k), and A[:k] (k, in)."""

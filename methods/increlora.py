@@ -11,7 +11,8 @@ What differs. The code grows a given number of layers at given steps; here the n
 the end, since a run here is short and of any length. The code scales by alpha / (ranks now); here by alpha / rank,
 since a saved state must not need a rank beside it. Its new ranks join the optimiser when they are born; here they wait
 in it. Its penalty holds only ranks born together orthogonal; here all ranks, as in the paper. A layer cannot grow
-beyond `room` times the mean. The count is of all ranks with room for them, not of those in use at the end.
+beyond `room` times the mean. `count` is of all ranks that there is room for; `reserved` is what of it is not in use at
+the end, and a budget is met by the rest. Where several batches make a step, the score is the mean of theirs.
 """
 
 from __future__ import annotations
@@ -46,20 +47,20 @@ class IncreLoRA(Growth):
         return self.factors(w, rng) | {"e": w.new_zeros(self.most)}  # (most,) = 0: the start is the base
 
     def weight(self, w: Tensor, theta: Any) -> Tensor:
-        b, a = self.pulled(theta)
-        delta = self.scale * ((b * theta.e) @ a)
+        delta = self.scale * ((theta.b * theta.e) @ theta.a)
         if theta.training and delta.requires_grad:
             delta.register_hook(_scorer(theta, delta.detach()))
         return w + delta
 
-    def size(self, out: int, in_: int) -> int:
-        return self.most * (out + in_ + 1)
+    def ranks(self, out: int, in_: int, ranks: int) -> int:
+        return ranks * (out + in_ + 1)
 
     @torch.no_grad()
     def observe(self, theta: Any) -> None:
         memory = theta.memory
         if (now := memory.pop("now", None)) is None:
             return
+        now /= memory.pop("batches")
         memory["mean"] = BETA * memory.get("mean", 0.0) + (1 - BETA) * now
         memory["unrest"] = BETA * memory.get("unrest", 0.0) + (1 - BETA) * (now - memory["mean"]).abs()
 
@@ -78,6 +79,8 @@ class IncreLoRA(Growth):
 
 def _scorer(theta: Any, delta: Tensor) -> Any:
     def note(grad: Tensor) -> None:
-        theta.memory["now"] = (delta * grad).abs().sum() / math.sqrt(delta.numel())
+        score = (delta * grad).abs().sum() / math.sqrt(delta.numel())
+        theta.memory["now"] = theta.memory.get("now", 0.0) + score
+        theta.memory["batches"] = theta.memory.get("batches", 0) + 1
 
     return note

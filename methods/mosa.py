@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.method import LitmusError, Method, Network, register
-from bench.method.reparam import draws, thetas, uniform, wide, wrap
+from bench.method.reparam import draws, substream, thetas, uniform, wide, wrap
 from bench.network.sites import sites
 
 SHARES = ("down", "up", "neither")
@@ -32,7 +32,7 @@ class MoSA(Method):
     width  of the bottleneck
     parts  n, into which a matrix is split
     share  down: only the up-projection is split; up: only the down-projection; neither: both are
-    seed   of the split and of the draws
+    Split and draws come from the run's own stream: neither matters once all parts are together again.
     """
 
     name = "mosa"
@@ -41,13 +41,13 @@ class MoSA(Method):
     lr = 1e-3
     space = {"lr": (1e-4, 1e-2, "log"), "width": (1, 256, "log")}
     size_field = "width"
+    older = {"seed": None}  # of a split and draws that were the same under every seed of a board
     mergeable = False  # relu stands between the layer and what is added to it
 
     targets: str = "ff.down"
     width: int = 64
     parts: int = 4
     share: str = "down"
-    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.parts < 1:
@@ -56,7 +56,6 @@ class MoSA(Method):
             raise LitmusError(f"mosa: share is one of {', '.join(SHARES)}, not {self.share!r}")
 
     def attach(self, net: Network, rng: torch.Generator) -> None:
-        split = draws(self.seed, -1)
         for layer in self._places(net).values():
             w, (d, m) = layer.weight.detach(), (len(layer.weight), self.width)
             w = w.to(wide(w))
@@ -66,8 +65,14 @@ class MoSA(Method):
                 "up": w.new_zeros(d, m),  # (d, m) = 0: the start is the base
                 "up_bias": w.new_zeros(d),
             }
-            fixed = {f"{key}_part": self._split(trained[key], split) for key in self._parted()}
+            fixed = {f"{key}_part": w.new_zeros(trained[key].shape, dtype=torch.uint8) for key in self._parted()}
             wrap(layer, self, trained, fixed)
+        seed = substream(rng)
+        split = draws(seed, -1)
+        for _, theta in thetas(net):
+            theta.seed = seed
+            for key in self._parted():
+                self._split(getattr(theta, f"{key}_part"), split)
         self._draw(net, 0)
 
     def count(self, net: Network) -> int:
@@ -93,20 +98,20 @@ class MoSA(Method):
         return w * (getattr(theta, f"{key}_part") == k) if theta.training and k is not None else w
 
     def _draw(self, net: Network, step: int) -> None:
-        stream = draws(self.seed, step)
-        for _, theta in thetas(net):
+        found = thetas(net)
+        stream = draws(found[0][1].seed, step)
+        for _, theta in found:
             for key in self._parted():
                 theta.memory[key] = int(torch.randint(self.parts, (), generator=stream, device="cpu"))
 
     def _parted(self) -> tuple[str, ...]:
         return {"down": ("up",), "up": ("down",), "neither": ("down", "up")}[self.share]
 
-    def _split(self, w: Tensor, stream: torch.Generator) -> Tensor:
-        """The part (uint8) that each entry of `w` belongs to: parts of one size, entries at random."""
-        if w.is_meta:
-            return w.new_empty(w.shape, dtype=torch.uint8)
-        order = torch.randperm(w.numel(), generator=stream, device="cpu")
-        return (order % self.parts).to(torch.uint8).view(w.shape)
+    def _split(self, part: Tensor, stream: torch.Generator) -> None:
+        """Write the number of the part that each entry belongs to: parts of one size, entries at random."""
+        if not part.is_meta:
+            order = torch.randperm(part.numel(), generator=stream, device="cpu")
+            part.copy_((order % self.parts).view(part.shape))
 
     def _places(self, net: Network) -> dict[str, Any]:
         found = sites(net, self.targets)

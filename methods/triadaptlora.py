@@ -9,8 +9,8 @@ threshold is such that their number is the ranks still to be given, times the sh
 The paper was not at hand in full: form, score and threshold are those of the first author's code
 (YaoLiang2023/DiverValue-Bench, peft/tuners/triadaptlora.py at 3be7773). There B, L and U all start at 0, a point that
 no gradient leaves; here A and B start as N(0, 0.02^2) and L and U at 0, as in its kin AdaLoRA and IncreLoRA. It scales
-by alpha / (ranks now), here alpha / rank, and a layer cannot grow beyond `room` times the mean: see increlora. The
-count is of all ranks with room for them.
+by alpha / (ranks now), here alpha / rank, and a layer cannot grow beyond `room` times the mean: see increlora.
+`count` is of all ranks that there is room for, `reserved` of those beyond the mean rank.
 """
 
 from __future__ import annotations
@@ -45,8 +45,7 @@ class TriAdaptLoRA(Growth):
         return self.factors(w, rng) | {"lower": w.new_zeros(entries), "upper": w.new_zeros(entries)}
 
     def weight(self, w: Tensor, theta: Any) -> Tensor:
-        b, a = self.pulled(theta)
-        return w + self.scale * (b @ (self.middle(theta) @ a))
+        return w + self.scale * (theta.b @ (self.middle(theta) @ theta.a))
 
     def middle(self, theta: Any) -> Tensor:
         """L + U (most, most)."""
@@ -56,8 +55,8 @@ class TriAdaptLoRA(Growth):
         upper = zeros.scatter(0, column * self.most + row, theta.upper)
         return (lower + upper).unflatten(0, (self.most, self.most))
 
-    def size(self, out: int, in_: int) -> int:
-        return self.most * (out + in_) + self.most * (self.most + 1)
+    def ranks(self, out: int, in_: int, ranks: int) -> int:
+        return ranks * (out + in_) + ranks * (ranks + 1)
 
     @torch.no_grad()
     def chosen(self, able: list[Any], left: int, rounds: int, progress: float) -> list[Any]:

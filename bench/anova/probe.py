@@ -22,6 +22,7 @@ from bench.core.errors import LitmusError
 from bench.core.files import write_bytes
 from bench.core.rng import rng, seed_of
 from bench.evaluation.references import class_pictures
+from bench.method import METHODS, source_digest
 from bench.network.sites import PAIRS, POSITIONS, bridge, sites
 from bench.protocol.models import Sample
 from bench.records.record import Record, read
@@ -97,8 +98,11 @@ def frozen(base: Base, questions: Questions) -> dict[str, float]:
 
 def repeated(base: Base, task: tasks.Task, record: Record) -> Trained:
     """The training of `record`'s run again, whatever it was asked to be: the way of the run itself."""
+    run = record.run
+    if run.method in METHODS.own():  # an older version may have written it: today's method is what is asked about
+        run = run.model_copy(update={"source": source_digest(METHODS[run.method])})
     torch.manual_seed(seed_of("global", record.key))
-    return train_run(base, task, record.run, record.run.sample)
+    return train_run(base, task, run, run.sample)
 
 
 def tuned(base: Base, task: tasks.Task, record: Record, questions: Questions) -> float | None:

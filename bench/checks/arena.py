@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from bench.core.errors import LitmusError
 from bench.core.rng import rng
 from bench.method import Loss, Method, Network, attached
 from bench.network.calls import shapes
+from bench.training.loop import penalise
 
 STEPS = 6  # of AdamW at the method's own rate: enough for a layer behind a zero layer to move
 TOKENS = 16  # of a prompt, or as many as the text side has places for
@@ -25,7 +26,7 @@ class Arena:
     """Where a method is tried: a factory of one and the same frozen network, and what to feed it.
 
     x, target (B, C, H, W); t (B,); context (B, L, D). With `ids` (B, L) the context is what the network's own text side
-    makes of them. `cache` holds the networks that checks share, of one method at a time.
+    makes of them. `cache` holds the networks that checks share, of one method at a time; `name` is for the report.
     """
 
     make: Callable[[], Network]
@@ -34,6 +35,7 @@ class Arena:
     context: Tensor
     target: Tensor
     ids: Tensor | None = None
+    name: str = "U-Net"
     cache: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def run(self, net: Network) -> Tensor:
@@ -50,7 +52,7 @@ class Arena:
         return [batch.loss for batch in batches]
 
 
-def make_arena(make_net: Callable[[], Network] | None = None, text: bool = False) -> Arena:
+def make_arena(make_net: Callable[[], Network] | None = None, text: bool = False, name: str = "U-Net") -> Arena:
     """An Arena of `make_net` (the toy U-Net without it), with inputs in the shapes that its denoiser's config asks for.
 
     `make_net` must give the same weights each time, and bare shapes under `torch.device("meta")`. With `text`, prompts
@@ -67,7 +69,7 @@ def make_arena(make_net: Callable[[], Network] | None = None, text: bool = False
     channels, side, wide = shapes(built.denoiser)
     stream = rng("checks")
     x, target = (torch.randn(2, channels, side, side, generator=stream) for _ in range(2))
-    arena = Arena(make, x, torch.tensor([1, 500]), torch.randn(2, 3, wide, generator=stream), target)
+    arena = Arena(make, x, torch.tensor([1, 500]), torch.randn(2, 3, wide, generator=stream), target, name=name)
     return replace(arena, ids=_prompts(built, stream)) if text else arena
 
 
@@ -98,8 +100,9 @@ def _toy_with_text() -> Network:
 
 
 def fresh(method: Method, arena: Arena, seed: int = 0, data: bool = False) -> Network:
-    """A network with `method` attached and untrained, from batches with `data`; the caller's own."""
-    return attached(method, arena.make(), torch.Generator().manual_seed(seed), arena.losses() if data else ())
+    """A network with `method` attached and untrained, from batches with `data`; in eval mode, the caller's own."""
+    net = attached(method, arena.make(), torch.Generator().manual_seed(seed), arena.losses() if data else ())
+    return net.eval()  # as the harness looks at it: a module that a method adds begins in training mode
 
 
 def start(method: Method, arena: Arena) -> Network:
@@ -159,15 +162,45 @@ def _shared(what: str, method: Method | None, arena: Arena, make: Callable[[], N
 
 
 @torch.enable_grad()
-def train(method: Method, arena: Arena, net: Network, steps: int = STEPS) -> None:
-    """A few steps of AdamW on one batch, at the method's own learning rate."""
+def train(
+    method: Method, arena: Arena, net: Network, steps: int = STEPS, seen: Callable[[float, float], object] | None = None
+) -> None:
+    """A few steps of AdamW on one batch, at the method's own learning rate, in training mode; left in eval mode.
+
+    `seen` is called after each step, in eval mode, with two falls of the loss: the one that the step's gradient
+    promised, -g dw summed over all entries, dw being what the optimiser moved, and the one that came, both under the
+    same draws. Dropout draws from a global stream, which is as before afterwards.
+    """
     groups = method.groups(net, method.lr)
     if not method.trains:
         return
+    own = [p for p in net.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(groups, weight_decay=0.0)
-    for i in range(steps):
-        optimiser.zero_grad()
-        arena.loss(net).backward()
-        optimiser.step()
-        method.step(net, i, steps)
+    with torch.random.fork_rng(devices=[]):
+        for i in range(steps):
+            net.train()
+            optimiser.zero_grad()
+            torch.manual_seed(i)
+            loss = arena.loss(net)
+            loss.backward()
+            before = (
+                [] if seen is None else [(p, p.detach().clone(), p.grad.clone()) for p in own if p.grad is not None]
+            )
+            penalise(method, net)
+            optimiser.step()
+            told = () if seen is None else _falls(before, loss.item(), arena, net, i)
+            method.step(net, i, steps)
+            net.eval()
+            if seen is not None:
+                seen(*told)
     net.zero_grad(set_to_none=True)
+
+
+@torch.no_grad()
+def _falls(
+    before: Sequence[tuple[Tensor, Tensor, Tensor]], loss: float, arena: Arena, net: Network, seed: int
+) -> tuple[float, float]:
+    """What (tensor, tensor before, gradient) promised, and what came of it."""
+    promised = -sum(((p - old).double() * grad.double()).sum().item() for p, old, grad in before)
+    torch.manual_seed(seed)
+    return promised, loss - arena.loss(net).item()

@@ -7,7 +7,6 @@ reports, `check_method` raises, `check_file` serves `litmus check-method FILE`.
 from __future__ import annotations
 
 import copy
-import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
@@ -17,9 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.checks.arena import STEPS, Arena, bare, base, fresh, idle, make_arena, start, train, trained
-from bench.checks.result import Result, attempt
+from bench.checks import result
+from bench.checks.arena import Arena, bare, base, fresh, idle, make_arena, start, trained
+from bench.checks.result import Result, Skipped, line_of
 from bench.checks.running import copies, gap, packs, same, some, works_checkpointed, works_in_bf16
+from bench.checks.training import judge_training, learns, penalises_in_the_open, survives_averaging
 from bench.core.errors import LitmusError
 from bench.method import Method, Network, attached, figures, load_file, load_state, state
 
@@ -44,6 +45,8 @@ def declares_itself(method: Method, arena: Arena) -> None:
         assert fits, f'space[{key!r}] must be (low, high, "log" or "linear"), not {entry}'
     assert method.size_field in (None, *names), f"size_field is {method.size_field!r}, which is no hyperparameter"
     assert method.side in SIDES, f"side is one of {', '.join(SIDES)}, not {method.side!r}"
+    hidden = [name for name in names if callable(getattr(Method, name, None))]
+    assert not hidden, f"{some(hidden)} is a function of the contract: call the hyperparameter something else"
     if method.trains:
         assert method.lr > 0, f"lr must be above 0, not {method.lr}"
 
@@ -126,17 +129,6 @@ def _pulled(method: Method, arena: Arena) -> set[str]:
     return {key for key, p in net.named_parameters() if p.grad is not None and bool(p.grad.any())}
 
 
-def learns(method: Method, arena: Arena) -> None:
-    """A few steps at its own learning rate lower the loss."""
-    if not method.trains:
-        assert not state(start(method, arena)), "trains = False, yet something requires grad"
-        return
-    with torch.no_grad():
-        before, after = (arena.loss(net).item() for net in (start(method, arena), trained(method, arena)))
-    assert math.isfinite(after), f"the loss is {after} after {STEPS} steps at lr {method.lr:g}"
-    assert after < before, f"{STEPS} steps at lr {method.lr:g} take the loss from {before:.5g} to {after:.5g}"
-
-
 @torch.no_grad()
 def survives_disk(method: Method, arena: Arena) -> None:
     """What is trainable, written as safetensors and read into a network attached under another seed, is the whole."""
@@ -163,7 +155,7 @@ def starts_from_data(method: Method, arena: Arena) -> None:
     """With needs_data: the start from batches keeps every promise of the other, and is not the same."""
     if not method.needs_data:
         assert type(method).attach_data is Method.attach_data, "it has attach_data, yet needs_data = False"
-        return
+        raise Skipped("needs_data = False")
     net = fresh(method, arena, data=True)
     twin = fresh(method, arena, data=True)
     mine, plain = state(net), state(start(method, arena))
@@ -175,13 +167,7 @@ def starts_from_data(method: Method, arena: Arena) -> None:
     assert not left, f"attach_data leaves gradients behind: {some(left)}"
     with torch.no_grad():
         _judge_start(method, arena.run(net), arena.run(base(arena)))
-        before = arena.loss(net).item()
-    train(method, arena, net)
-    with torch.no_grad():
-        after = arena.loss(net).item()
-    assert after < before, (
-        f"from data, {STEPS} steps at lr {method.lr:g} take the loss from {before:.5g} to {after:.5g}"
-    )
+    judge_training(method, arena, net, "from data, ")
     if method.data_bound:
         with torch.no_grad():
             lost = not same(arena.run(net), arena.run(_read_back(method, arena, net)))
@@ -198,6 +184,7 @@ def merges_into_base(method: Method, arena: Arena) -> None:
     if not method.mergeable:
         extra = net.state_dict().keys() != shapes.keys()
         assert extra, "mergeable = False, yet every tensor is the base's own: leave the declaration out"
+        assert not _merges(method, arena, net), "mergeable = False, yet merge works: leave the declaration out"
         return
     before = arena.run(net)
     flat = copy.deepcopy(net)
@@ -216,6 +203,22 @@ def merges_into_base(method: Method, arena: Arena) -> None:
     if not kept:
         arena.cache.clear()
     assert kept, "merging a deep copy breaks the network that it was copied from"
+
+
+def _merges(method: Method, arena: Arena, net: Network) -> bool:
+    """Whether `merge`, which the method says it has not, folds a trained network into the base's own tensors."""
+    if type(method).merge is Method.merge:
+        return False
+    before, flat, other = arena.run(net), copy.deepcopy(net), arena.make()
+    try:
+        with torch.enable_grad():
+            method.merge(flat)
+        other.load_state_dict(flat.state_dict())
+        return same(arena.run(other), before)
+    except Exception:  # it says that it cannot, and so it is
+        return False
+    finally:
+        arena.cache.clear()  # it may have broken what the copy shares with the original
 
 
 def repeats(method: Method, arena: Arena) -> None:
@@ -250,15 +253,14 @@ def streams() -> list[tuple[str, object]]:
 
 
 def figures_agree(method: Method, arena: Arena) -> None:
-    """The four counts fit together and with `count`, on the meta device."""
+    """The counts fit together and with `count`, on the meta device."""
     net = bare(arena)
     with torch.device("meta"):
-        counted = figures(method, net)
-    assert counted.trainable == method.count(net) == counted.stored, f"{counted} against count {method.count(net):,}"
-    assert 0 <= counted.buffers <= counted.active, f"buffers are part of what is active: {counted}"
-    assert counted.active > 0 or method.mergeable, (
-        "nothing is added to the base, so it is merged: drop mergeable = False"
-    )
+        said = figures(method, net)
+    assert said.trainable == method.count(net) == said.stored, f"{said} against count {method.count(net):,}"
+    assert 0 <= said.reserved <= said.trainable, f"what is reserved is part of what is trainable: {said}"
+    assert 0 <= said.buffers <= said.active, f"buffers are part of what is active: {said}"
+    assert said.active > 0 or method.mergeable, "nothing is added to the base, so it is merged: drop mergeable = False"
 
 
 Check = Callable[[Method, Arena], None]
@@ -269,6 +271,8 @@ ALL: tuple[Check, ...] = (
     counts_by_formula,
     trains_only_its_own,
     learns,
+    penalises_in_the_open,
+    survives_averaging,
     survives_disk,
     starts_from_data,
     merges_into_base,
@@ -297,9 +301,41 @@ ELSEWHERE: tuple[Check, ...] = (
 def examine(
     method: Method, make_net: Callable[[], Network] | None = None, checks: Sequence[Check] | None = None
 ) -> list[Result]:
-    """Every check on `method`, none skipped because another failed."""
+    """Every check on `method`, none left out because another failed; those of ELSEWHERE on a transformer too.
+
+    With `make_net`, or with `checks`, on that one network alone.
+    """
     arena = make_arena(make_net, text=method.side != "denoiser")
-    return [attempt(check, method, arena) for check in (ALL if checks is None else checks)]
+    results = [attempt(check, method, arena) for check in (ALL if checks is None else checks)]
+    return results if make_net or checks is not None else [*results, *_elsewhere(method)]
+
+
+def _elsewhere(method: Method) -> list[Result]:
+    """The checks that hang on the architecture, on a toy of SD 3's transformer; one line where there is no arena."""
+    name = "transformer"
+
+    def one(ok: bool, message: str) -> list[Result]:
+        return [Result("applies", ok, message, method.name, name, skipped=ok)]
+
+    if not ELSEWHERE:
+        return []
+    if method.side != "denoiser":
+        return one(True, "it trains the text side, which the toy transformer has not")
+    from bench.bases.toy_transformers import toy_transformer
+
+    try:
+        reason = refusal(method, toy_transformer)
+    except Exception as error:
+        return one(False, line_of(error, method))
+    if reason is not None:
+        return one(True, reason)
+    arena = make_arena(toy_transformer, name=name)
+    return [attempt(check, method, arena) for check in ELSEWHERE]
+
+
+def attempt(check: Check, method: Method, arena: Arena) -> Result:
+    """One check's outcome on the arena's network, whatever the check raises."""
+    return replace(result.attempt(check, method, arena), network=arena.name)
 
 
 def refusal(method: Method, make_net: Callable[[], Network]) -> str | None:
@@ -323,7 +359,7 @@ def refusal(method: Method, make_net: Callable[[], Network]) -> str | None:
 
 def check_method(method: Method, make_net: Callable[[], Network] | None = None) -> None:
     """For an author's own test suite: AssertionError with a line for each check that `method` fails."""
-    bad = [f"{r.name}: {r.message}" for r in examine(method, make_net) if not r.ok]
+    bad = [f"{r.name}, {r.network}: {r.message}" for r in examine(method, make_net) if not r.ok]
     assert not bad, f"{method.name} breaks the contract\n" + "\n".join(bad)
 
 
@@ -340,7 +376,7 @@ def check_file(path: str | Path) -> list[Result]:
         try:
             method = cls()
         except Exception as error:
-            why = f"every hyperparameter needs a default that is allowed: {error}"
+            why = f"every hyperparameter needs a default that is allowed: {line_of(error, cls)}"
             results.append(Result("declares_itself", False, why, cls.name))
             continue
         results += examine(method)

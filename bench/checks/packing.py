@@ -14,8 +14,9 @@ from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bench.checks.arena import Arena
+from bench.checks.where import where
 from bench.core.rng import rng
-from bench.method import Loss, Network, state
+from bench.method import Loss, Method, Network, state
 
 SPREAD = 0.02  # how far each seed's tensors lie from the start: far enough to leave a start of zeros
 # Of the largest gradient: what two orders of summation may differ by, in float64 and in float32. The latter is coarse,
@@ -23,7 +24,7 @@ SPREAD = 0.02  # how far each seed's tensors lie from the start: far enough to l
 NEAR = {torch.float64: 1e-6, torch.float32: 2e-2}
 
 
-def packing_fault(net: Network, arena: Arena) -> str | None:
+def packing_fault(net: Network, arena: Arena, method: Method) -> str | None:
     """Why two sets of trainable tensors of `net` do not pack, in a few words; None when they do."""
     with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):  # vmap has no rule for the fused attention
         warnings.simplefilter("ignore")  # "performance drop": only whether it is right is asked here
@@ -35,7 +36,8 @@ def packing_fault(net: Network, arena: Arena) -> str | None:
         try:
             packed: Any = vmap(grad(of), randomness="error")(stacked)
         except Exception as error:  # whatever a method's code meets under vmap is the answer
-            return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            at = where(error, method)
+            return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}{f' ({at})' if at else ''}"
     most = max(g.abs().max().item() for one in alone for g in one.values())
     for key, p in stacked.items():
         for i in range(2):

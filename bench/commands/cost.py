@@ -54,6 +54,7 @@ def cost(
     """
     import torch
 
+    from bench.core.busy import warning
     from bench.core.text import split
     from bench.cost import race, race_tables
     from bench.cost.forecast import Setting
@@ -78,6 +79,9 @@ def cost(
     dtypes: dict[str, None] = {}
     bases, runners = split(base), split(methods) or race.METHODS
     each = race.runners(runners, reference)
+    if line := warning():  # before torch's own threads are at work
+        say(line)
+        about["busy"] = line
     with counting([name for name in bases for _ in range(each)], "racing") as counted:
         for name in bases:
             setup = race.set_up(name, weights, setting, torch.device(chosen), dtype)

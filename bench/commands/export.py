@@ -47,10 +47,13 @@ def export(
 
     `litmus export rex.safetensors --base models/sdxl --offline --device cpu --out rex-lora`
     """
-    from bench.interop.adapters import export as written
+    from bench.interop import holds
 
     if form not in FORMATS:
         raise LitmusError(nearest(form, dict.fromkeys(FORMATS), "format"))
+    holds.refuse(file, form)
+    from bench.interop.adapters import export as written
+
     base = base_of(file, base, offline)
     where, what = written(adapted(file, base, any_base, device), form, out, rank)
     say(what)

@@ -28,9 +28,10 @@ def merge(
 
     Example: `litmus merge results/mine/runs/0123456789abcdef.json --out rex-pipeline --dtype fp16`
     """
-    from bench.interop import pipelines
+    from bench.interop import holds, pipelines
 
     if dtype not in pipelines.DTYPES:
         raise LitmusError(nearest(dtype, dict.fromkeys(pipelines.DTYPES), "dtype"))
+    holds.refuse(file, holds.MERGED)
     base = base_of(file, base, offline)
     print(pipelines.merge(adapted(file, base, any_base, device), out, dtype))

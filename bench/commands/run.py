@@ -99,7 +99,7 @@ def run(
             compile=compile or None,
         ),
     )
-    planned = planned_board(protocol, folder, workers, retry_failed, device)
+    planned = planned_board(protocol, folder, workers, retry_failed, device, save)
     if save:
         planned = board.saving(planned)
     records = board.run(planned, say)

@@ -16,6 +16,7 @@ from bench.bases.spec import on_the_hub
 from bench.core.errors import LitmusError
 
 if TYPE_CHECKING:
+    from bench.checks.result import Result
     from bench.interop.adapters import Tuned
     from bench.protocol.models import Protocol
     from bench.runner.board import Board
@@ -37,12 +38,20 @@ def print_table(header: list[str], rows: list[list[str]]) -> None:
     console.print(table)
 
 
-def print_results(results: Sequence[Any], what: str) -> None:
-    """Print the outcomes of an examination (bench.checks.result.Result); exit code 1 where one failed."""
-    rows = [["ok" if r.ok else "FAILED", r.method, r.name.replace("_", " "), r.message] for r in results]
-    print_table(["", what, "check", ""], rows)
+def print_results(results: Sequence[Result], what: str) -> None:
+    """Print the outcomes of an examination (bench.checks.result.Result); exit code 1 where one failed.
+
+    What they were tried on is a column where it is said of any.
+    """
+    on = any(r.network for r in results)
+    rows = [[_outcome(r), r.method, *([r.network] if on else ()), r.name.replace("_", " "), r.message] for r in results]
+    print_table(["", what, *(["on"] if on else ()), "check", ""], rows)
     if not all(r.ok for r in results):
         raise typer.Exit(1)
+
+
+def _outcome(result: Result) -> str:
+    return "skipped" if result.skipped else "ok" if result.ok else "FAILED"
 
 
 def say(line: str) -> None:
@@ -143,9 +152,14 @@ def rules_of(name: str, base: str | None) -> Protocol:
 
 
 def planned_board(
-    protocol: Protocol, folder: Path | None, workers: int | None, retry: bool, device: str | None = None
+    protocol: Protocol,
+    folder: Path | None,
+    workers: int | None,
+    retry: bool,
+    device: str | None = None,
+    save: bool = False,
 ) -> Board:
-    """What the protocol still has to run, said in a line; LitmusError for a study."""
+    """What the protocol still has to run, said in a line; LitmusError for a study. `save` as in board.plan."""
     from bench.runner import board
 
     if protocol.anova:
@@ -153,7 +167,7 @@ def planned_board(
     if workers:
         limits = protocol.limits.model_copy(update={"workers": workers})
         protocol = protocol.model_copy(update={"limits": limits})
-    planned = board.plan(protocol, folder, retry, device=device or "")
+    planned = board.plan(protocol, folder, retry, device=device or "", save=save)
     for note in planned.notes:
         say(f"note: {note}")
     say(planned.headline())

@@ -20,6 +20,7 @@ from bench.cost.speed import interleaved
 from bench.method import Method, Network, load_state, quantised, state
 from bench.network.calls import Context, Text
 from bench.training.attach import attached_copy, widening
+from bench.training.loop import penalise
 
 
 @dataclass(frozen=True)
@@ -87,14 +88,20 @@ class TrainingStep:
         optimiser: Optimiser | None = None,
         frozen: Network | None = None,
     ):
-        self.net, self.example, self.autocast, self.fused, self.frozen = net, example, autocast, fused, frozen
+        self.method, self.net, self.example, self.frozen = method, net, example, frozen
+        self.autocast, self.fused = autocast, fused
         groups = method.groups(net, method.lr)
         self.optimiser = optimiser(groups, method.lr) if optimiser else torch.optim.AdamW(groups, fused=fused)
         self.trained = [p for p in net.parameters() if p.requires_grad]
 
     def __call__(self) -> None:
         self.loss().backward()
+        self.penalise()
         self.update()
+
+    def penalise(self) -> None:
+        """Add the gradient of the method's penalty, if it has one."""
+        penalise(self.method, self.net)
 
     def loss(self) -> Tensor:
         """A scalar with a graph."""
@@ -175,6 +182,7 @@ def measure(
         "scalars_stored": counts.stored,
         "scalars_active": counts.active,
         "scalars_buffers": counts.buffers,
+        "scalars_reserved": counts.reserved,
         "scalars_denoiser": sum(p.numel() for p in net.denoiser.parameters()),
         "bytes_disk": bytes_disk(tuned),
         "bytes_peak": None,

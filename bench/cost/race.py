@@ -68,7 +68,8 @@ class Setup:
 class Result:
     """One method on one base; where it does not apply, `note` says why and the rest is None.
 
-    step, attach, load, merge   seconds, medians; steps_ratio and so on: as a multiple of the reference's
+    step, attach, load, merge   seconds, medians (merge: None where nothing is folded in); steps_ratio and so on: as a
+                                multiple of the reference's
     unmerged, merged            a denoiser call as a multiple of the frozen base's
     bytes_live                  peak of tensors in a step, counted; bytes_forecast: the same from shapes alone
     bytes_allocated, _reserved  peaks of torch.cuda over training steps; None on a CPU
@@ -284,7 +285,7 @@ def _handling(setup: Setup, method: Method, reference: Method, blocks: int) -> d
             spent = {"attach": seconds}
             saved = {key: p.clone() for key, p in state(net).items()}
             spent["load"] = clocked(lambda: load_state(net, saved))  # noqa: B023
-            if one.mergeable:
+            if folds(one):
                 spent["merge"] = clocked(lambda: one.merge(net))  # noqa: B023
             for what, seconds in spent.items():
                 took.setdefault((what, who), []).extend([seconds] if i else [])
@@ -294,6 +295,11 @@ def _handling(setup: Setup, method: Method, reference: Method, blocks: int) -> d
         out[what] = statistics.median(mine) if mine else None
         out[f"{what}_ratio"] = ratio(mine, other, blocks) if mine and other else None
     return out
+
+
+def folds(method: Method) -> bool:
+    """Whether merging is any work: a method that trains the base's own tensors has nothing to fold in."""
+    return method.mergeable and type(method).merge is not Method.merge
 
 
 def _attached(net: Network, method: Method, seed: int) -> tuple[Network, float]:

@@ -50,12 +50,16 @@ def table(results: Sequence[Result], many: bool) -> tuple[list[str], list[list[s
 
 
 def written(ratio: Ratio | None) -> str:
-    """ "1.04 [1.01, 1.07]"."""
+    """ "1.04 [1.01, 1.07]"; what is below 0.1 with two figures, so that nothing takes no time."""
     if ratio is None:
         return "–"
+
+    def number(x: float) -> str:
+        return f"{x:.2f}" if x >= 0.1 else f"{x:.2g}"
+
     if ratio.low is None or ratio.high is None:
-        return f"{ratio.mean:.2f}"
-    return f"{ratio.mean:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]"
+        return number(ratio.mean)
+    return f"{number(ratio.mean)} [{number(ratio.low)}, {number(ratio.high)}]"
 
 
 def as_json(results: Sequence[Result], about: Mapping[str, Any]) -> str:
@@ -99,8 +103,9 @@ def page(results: Sequence[Result], about: Mapping[str, Any]) -> str:
         f"over {about['blocks']} paired blocks of {about['calls']} calls. The row of {about['reference']} itself races "
         "two copies of it. Rows were taken one after the other, so that steps/s of two rows also differ by what the "
         "machine did meanwhile: compare the ratios. Unmerged and merged are a denoiser call as a multiple of the "
-        "frozen base's.",
+        "frozen base's. Where a method trains the base's own tensors there is nothing to merge.",
         "",
+        *([f"{about['busy']}.", ""] if about.get("busy") else []),
     ]
     for base in dict.fromkeys(one.base for one in results):
         here = [one for one in results if one.base == base]

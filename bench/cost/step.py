@@ -65,6 +65,7 @@ def counted(
             saved, forward = live.now - resident, live.flops
             loss.backward()
             del loss
+            step.penalise()
             if not example.x.is_meta:
                 step.update()
     net.zero_grad(set_to_none=True)

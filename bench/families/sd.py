@@ -82,7 +82,7 @@ class SD(Family):
     }
 
     def fits(self, denoiser: Any) -> bool:
-        return super().fits(denoiser) and denoiser.config.addition_embed_type is None
+        return super().fits(denoiser) and getattr(denoiser.config, "addition_embed_type", None) is None
 
     def encode(self, pipe: Any, prompts: list[str], device: torch.device, tokens: int) -> Context:
         return Context(pipe.encode_prompt(prompts, device, 1, False)[0])

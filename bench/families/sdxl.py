@@ -89,7 +89,7 @@ class SDXL(Family):
     tiny = {"sdxl": Tiny("StableDiffusionXLPipeline", _tiny, {"force_zeros_for_empty_prompt": True})}
 
     def fits(self, denoiser: Any) -> bool:
-        return super().fits(denoiser) and denoiser.config.addition_embed_type == "text_time"
+        return super().fits(denoiser) and getattr(denoiser.config, "addition_embed_type", None) == "text_time"
 
     def call(self, denoiser: Any, x: Tensor, t: Tensor, context: Context) -> Tensor:
         config = denoiser.config

@@ -14,7 +14,7 @@ from bench.core.errors import LitmusError
 from bench.core.files import whole
 from bench.core.text import markdown
 from bench.listings.params import NEAR
-from bench.method import METHODS, Method, Network, load_plugins, make, parse_spec, reach
+from bench.method import METHODS, Method, Network, load_plugins, make, parse_spec, reach, used
 
 SHARES = (0.0005, 0.002, 0.0075, 0.03)  # of the denoiser's scalars
 STEPS = 24  # doublings of the distance at which a size on the other side of the budget is looked for
@@ -23,7 +23,8 @@ HEAD = """# Budgets
 
 Which size brings each method to a share of the scalars of {title}'s denoiser ({whole:,}), by `fit_budget`. Made by
 `litmus budgets --write docs/budgets.md`; everything that a size is not is at its default. A cell is the size and the
-share that it gives; *in italics* where that is more than {near:g} % away from what was asked for. Why is said below.
+share that it gives (of ranks that grow or are pruned, those in use at the end); *in italics* where that is more than
+{near:g} % away from what was asked for. Why is said below.
 """
 
 
@@ -72,7 +73,7 @@ def _why(method: Method, net: Network, scalars: int, off: float) -> str:
 
     def at(other: float) -> int | None:
         try:
-            return replace(method, **{field: other}).count(net)
+            return used(replace(method, **{field: other}), net)
         except LitmusError:
             return None
 

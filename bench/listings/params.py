@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from bench.bases.architectures import ARCHITECTURES, shape
 from bench.core.errors import LitmusError
 from bench.core.text import markdown, size_text
-from bench.method import METHODS, Method, load_plugins, make, parse_spec, reach
+from bench.method import METHODS, Method, load_plugins, make, parse_spec, reach, used
 
 WIDTH = 4  # bytes of a scalar in a stored float32 file, its header left out
 NEAR = 0.02  # of a wanted share: further off is said beside the number
@@ -26,10 +26,11 @@ class Row:
     method: str
     wanted: float | None  # the share asked for
     scalars: int | None
-    share: float | None  # of the denoiser
+    share: float | None  # of the denoiser, by what is in use
     bytes_stored: int | None
     mergeable: bool
     note: str = ""
+    used: int | None = None  # scalars in use in the end: without ranks that are reserved for growing, or pruned
 
     def cell(self) -> str:
         if self.scalars is None:
@@ -55,18 +56,19 @@ def _row(base: str, method: Method, wanted: float | None) -> Row:
     whole = sum(p.numel() for p in net.denoiser.parameters())
     spec, note = method.spec, ""
     try:
-        if wanted is None:
-            count = method.count(net)
-        else:
-            method, count, off = reach(method, net, wanted)
+        if wanted is not None:
+            method, _, off = reach(method, net, wanted)
             if field := method.size_field:
                 value = getattr(method, field)
                 note = f"{field} {value:.4g}" if isinstance(value, float) else f"{field} {value}"
             if abs(off) > NEAR:
                 note = f"{note or 'no size'}, {100 * off:+.3g} % off"
+        count, end = method.count(net), used(method, net)
+        if end != count:
+            note = f"{note}{', ' if note else ''}{end:,} in use at the end"
     except LitmusError as error:
         return Row(base, spec, wanted, None, None, None, method.mergeable, str(error))
-    return Row(base, spec, wanted, count, count / whole, WIDTH * count, method.mergeable, note)
+    return Row(base, spec, wanted, count, end / whole, WIDTH * count, method.mergeable, note, end)
 
 
 def wide(counted: list[Row]) -> tuple[list[str], list[list[str]]]:

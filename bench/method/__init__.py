@@ -31,10 +31,11 @@ from bench.method.contract import (
     register,
     source_digest,
     state,
+    used,
 )
 
 __all__ = [
     "METHODS", "Figures", "LitmusError", "Loss", "Method", "Network", "Value", "attached", "figures", "fit_budget",
     "floating", "label", "load_file", "load_plugins", "load_state", "make", "parse_spec", "quantised", "reach",
-    "refuse_quantised", "register", "source_digest", "state",
+    "refuse_quantised", "register", "source_digest", "state", "used",
 ]  # fmt: skip

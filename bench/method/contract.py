@@ -26,7 +26,7 @@ from bench.plugin.spec import Value, label, parse_spec
 __all__ = [
     "METHODS", "Figures", "LitmusError", "Loss", "Method", "Network", "Value", "attached", "figures", "fit_budget",
     "floating", "label", "load_file", "load_plugins", "load_state", "make", "parse_spec", "quantised", "reach",
-    "refuse_quantised", "register", "source_digest", "state",
+    "refuse_quantised", "register", "source_digest", "state", "used",
 ]  # fmt: skip
 
 
@@ -100,6 +100,14 @@ class Method(Part):
         """Trainable scalars by the paper's formula, from the shapes of an untouched `net` (meta device allowed)."""
         raise NotImplementedError(f"{type(self).__name__} must say how much it trains: write count(self, net)")
 
+    def reserved(self, net: Network) -> int:
+        """How many of `count`'s scalars the method holds at 0 in the end: room to grow into, or what it prunes.
+
+        They are trained and stored, but no part of what inference uses; budgets count `used`. From shapes, as `count`:
+        the default is 0.
+        """
+        return 0
+
     def merge(self, net: Network) -> None:
         """Fold the trained part into the base's own tensors, in place, leaving the base's names and shapes.
 
@@ -110,8 +118,23 @@ class Method(Part):
         """Optimiser groups over what is trainable; one group at `lr` unless the paper says otherwise (LoRA+: two)."""
         return [{"params": [p for p in net.parameters() if p.requires_grad], "lr": lr}]
 
+    def penalty(self, net: Network) -> Tensor | None:
+        """What is added to the loss of each optimiser step, once however many batches make the step; None for nothing.
+
+        A scalar with a graph over trained tensors only, in float32, computed outside autocast. The loss that is
+        reported and compared is the data's alone.
+        """
+        return None
+
     def step(self, net: Network, i: int, n: int) -> None:
         """Called after optimiser step `i` of `n` (0 <= i < n); for methods that move their budget while training."""
+
+    def project(self, net: Network) -> None:
+        """Put back what the method holds fast in trained tensors (pruned or empty ranks at 0), in place.
+
+        Called when other than an optimiser step has written them, as when the running mean of EMA is taken. A method
+        whose `step` prunes or masks must say here what is pruned by then.
+        """
 
 
 METHODS: Registry[Method] = Registry("method", "methods", ("name", "paper"), "litmus methods")
@@ -185,24 +208,32 @@ def load_state(net: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 @dataclass(frozen=True)
 class Figures:
-    """The four numbers that papers mix up, all in scalars.
+    """The numbers that papers mix up, all in scalars.
 
     trainable  scalars with requires_grad
     stored     scalars written to disk
     active     scalars that inference needs on top of the base's while the method is not merged; 0 when it trains the
                base's own tensors
     buffers    frozen scalars that the method adds and can make again from its hyperparameters; part of active
+    reserved   trainable scalars that are 0 in the end: room that is not grown into, or what is pruned
     """
 
     trainable: int
     stored: int
     active: int
     buffers: int
+    reserved: int = 0
+
+    @property
+    def used(self) -> int:
+        """Trainable scalars that are in use in the end: what a budget is compared with."""
+        return self.trainable - self.reserved
 
 
 def figures(method: Method, net: Network) -> Figures:
-    """The four counts of `method` on an untouched `net`, which is copied and may be on the meta device."""
+    """The counts of `method` on an untouched `net`, which is copied and may be on the meta device."""
     net = copy.deepcopy(net)
+    reserved = method.reserved(net)
     base = {id(p) for p in (*net.parameters(), *net.buffers())}
     before = _scalars(net)
     attached(method, net, stream("figures"))
@@ -211,18 +242,23 @@ def figures(method: Method, net: Network) -> Figures:
     added = sum(p.numel() for p in trained if id(p) not in base)
     trainable = sum(p.numel() for p in trained)
     stored = sum(p.numel() for p in state(net).values())
-    return Figures(trainable, stored, active=after - before, buffers=after - before - added)
+    return Figures(trainable, stored, after - before, after - before - added, reserved)
 
 
 def _scalars(net: nn.Module) -> int:
     return sum(p.numel() for p in (*net.parameters(), *net.buffers()))
 
 
+def used(method: Method, net: Network) -> int:
+    """Trainable scalars of `method` on an untouched `net` that are in use in the end: `count` less `reserved`."""
+    return method.count(net) - method.reserved(net)
+
+
 def fit_budget(method: Method, net: Network, scalars: int) -> Method:
-    """`method` with its size field set so that its count comes nearest to `scalars`.
+    """`method` with its size field set so that what it uses (`used`) comes nearest to `scalars`.
 
     The field holds a whole number from 1, or a fraction up to 1; its count may rise, fall or jump with it. The caller
-    compares `count` with `scalars`: the nearest may be far off where one unit costs much (see `reach`). Raises
+    compares `used` with `scalars`: the nearest may be far off where one unit costs much (see `reach`). Raises
     LitmusError for a method without a size.
     """
     field = method.size_field
@@ -230,18 +266,18 @@ def fit_budget(method: Method, net: Network, scalars: int) -> Method:
         raise LitmusError(f"{method.name} has no size to set: leave it out of a parameter-matched track")
 
     def count(size: float) -> int:
-        return replace(method, **{field: size}).count(net)
+        return used(replace(method, **{field: size}), net)
 
     whole = not isinstance(getattr(method, field), float)
     return replace(method, **{field: nearest_size(count, scalars, whole)})
 
 
 def reach(method: Method, net: Network, share: float) -> tuple[Method, int, float]:
-    """(method, count, off_by): the setting nearest to `share` of the denoiser's scalars, and how far off it is.
+    """(method, used, off_by): the setting nearest to `share` of the denoiser's scalars, and how far off it is.
 
-    off_by is (count - wanted) / wanted: 0.02 is two percent too many. A method without a size comes back as it is.
+    off_by is (used - wanted) / wanted: 0.02 is two percent too many. A method without a size comes back as it is.
     """
     wanted = round(share * sum(p.numel() for p in net.denoiser.parameters()))
     fitted = method if method.size_field is None else fit_budget(method, net, wanted)
-    count = fitted.count(net)
+    count = used(fitted, net)
     return fitted, count, (count - wanted) / wanted

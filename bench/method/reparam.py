@@ -31,8 +31,8 @@ The layer keeps its class, its path and its own tensors; a bound method in its `
 - A deep copy binds the method to the copied layer, so that a copy trains and merges by itself.
 - Packing: `torch.func.functional_call` and `vmap` replace theta's tensors by name. So `delta`, `weight` and `forward`
   write into no tensor, and do not branch on a trained value.
-- Gradient checkpointing runs `forward` twice in a step, which must give the same twice: draw in `step`, with `draws`,
-  and keep what was drawn in `theta.memory`.
+- Gradient checkpointing runs `forward` twice in a step, which must give the same twice: draw in `step`, with `draws`
+  of a seed that `attach` took by `substream`, and keep what was drawn in `theta.memory`.
 
 A method may have a second form of the same function. The weight form computes W' and applies it once; every method has
 it, and `merge` uses it. The activation form computes W x and a correction, without ever making W': override `forward`,
@@ -56,8 +56,8 @@ from bench.method.contract import LitmusError, Method, Network
 from bench.network.sites import sites
 
 __all__ = [
-    "LowRank", "Memory", "Reparam", "Theta", "apply", "draws", "flat", "grouped", "mix", "normal", "svd", "thetas",
-    "uniform", "unwrap", "wide", "wrap",
+    "LowRank", "Memory", "Reparam", "Theta", "apply", "draws", "flat", "grouped", "mix", "normal", "substream", "svd",
+    "thetas", "uniform", "unwrap", "wide", "wrap",
 ]  # fmt: skip
 
 
@@ -280,8 +280,17 @@ def normal(shape: tuple[int, ...], std: float, rng: torch.Generator, like: Tenso
     return torch.empty(shape, device="cpu").normal_(0, std, generator=rng)
 
 
+def substream(rng: torch.Generator) -> int:
+    """A seed of its own for what `step` draws, taken from the run's stream in `attach`, after what is initialised.
+
+    Keep it in the network as a plain number (`theta.seed = substream(rng)`): it is copied and pickled with it, and each
+    seed of a board draws otherwise. What is frozen and not saved comes from a hyperparameter instead.
+    """
+    return int(torch.randint(2**31 - 1, (), generator=rng, device="cpu"))
+
+
 def draws(seed: int, step: int) -> torch.Generator:
-    """A stream for step `step` of a run, so that a run that is taken up again draws what it would have drawn."""
+    """A stream for step `step` of a run: its draws hang on `seed` (see `substream`) and the step alone."""
     return torch.Generator().manual_seed(seed * 1_000_003 + step)
 
 

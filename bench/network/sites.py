@@ -69,7 +69,8 @@ def sites(net: nn.Module, role: str, optional: bool = False) -> dict[str, Any]:
 
 def _roles_of(part: nn.Module) -> list[str]:
     """The roles that at least one module of `part` has, as they are written most shortly."""
-    return [role for role in ("attn1", "attn2", "ff", *KINDS, *POSITIONS) if any(_paths(part, role))]
+    # The path of `part` itself is "", so what counts is that there is one.
+    return [role for role in ("attn1", "attn2", "ff", *KINDS, *POSITIONS) if [*_paths(part, role)]]
 
 
 def _paths(part: nn.Module, role: str) -> Iterator[str]:

@@ -17,7 +17,7 @@ import traceback
 import types
 import typing
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from importlib.metadata import entry_points
@@ -36,7 +36,9 @@ class Part:
     """What every registered class is: hyperparameters and nothing else."""
 
     name: ClassVar[str]  # the file's name and the registry's key
-    presets: ClassVar[dict[str, dict[str, Any]]] = {}  # settings with a name: `adapter[paper]`
+    presets: ClassVar[dict[str, dict[str, Any]]] = {}  # settings with a name: `adapter[released]`
+    older: ClassVar[dict[str, str | None]] = {}  # hyperparameters of stored records: today's name, None where it went
+    revision: ClassVar[int] = 0  # of this project's own: raised where the same settings give other numbers
 
     def hyper(self) -> dict[str, Any]:
         """All hyperparameters by name, defaults included."""
@@ -147,6 +149,12 @@ class Registry(dict[str, type[P]], Generic[P]):
             hyper[key] = _fitting(value, hints[key], f"{name}: {key}")
         return cls(**hyper)
 
+    def stored(self, name: str, hyper: Mapping[str, Any]) -> P:
+        """The part of a record or file that an older version may have written: `older` names are understood."""
+        older = self.find(name).older
+        kept = {older.get(key, key): value for key, value in hyper.items()}
+        return self.make(name, **{key: value for key, value in kept.items() if key is not None})
+
     def read(self, spec: str) -> P:
         """The part that `spec` writes: "lora[rank=8]"."""
         name, hyper = parse_spec(spec)
@@ -193,18 +201,18 @@ def home(cls: type) -> tuple[str | None, str]:
 
 
 def shown(cls: type) -> str:
-    """Where a class is written, for people: the file of a plug-in, the module of a package's own."""
-    return str(home(cls)[0]) if cls.__module__.startswith("litmus_file_") else cls.__module__
+    """The file that a class is written in, for people: of this project's own from the root of the clone."""
+    return f"{cls.__module__.replace('.', '/')}.py" if cls.__module__.startswith(OWN) else str(home(cls)[0])
 
 
 def source_digest(cls: type[Part]) -> str:
-    """sha256 hex[:16] of the file that defines a plug-in part, and "" for this project's own.
+    """sha256 hex[:16] of the file that defines a plug-in part; of this project's own "", or its revision if it has one.
 
     A plug-in changes while its author works on it, and its records must not outlive the change; our own parts are
-    covered by the version of the code.
+    covered by the version of the code, and one that alone computes otherwise than before by its `revision`.
     """
     if cls.__module__.startswith(OWN):
-        return ""
+        return f"revision {cls.revision}" if cls.revision else ""
     file = home(cls)[0]
     source = Path(file).read_bytes() if file and Path(file).is_file() else repr(home(cls)).encode()
     return hashlib.sha256(source).hexdigest()[:16]

@@ -81,6 +81,7 @@ class Cost(_Part):
     scalars_stored: int | None = None  # scalars on disk
     scalars_active: int | None = None  # extra scalars used at inference before merging
     scalars_buffers: int | None = None  # frozen tensors that the method added and can regenerate
+    scalars_reserved: int | None = None  # of the trainable: 0 in the end, room or pruned; older records lack it
     scalars_denoiser: int | None = None  # the base's denoiser, for shares
     bytes_disk: int | None = None  # the saved trainable state
     bytes_peak: int | None = None  # peak live tensor bytes of one training step

@@ -63,13 +63,15 @@ def plan(
     catalogue: Catalogue | None = None,
     device: str = "",
     stored: Stored | None = None,
+    save: bool = False,
 ) -> Board:
     """Look up what `protocol` names and compare it with the records in `folder` (default: results/<name>).
 
-    `catalogue`, and `stored` of this folder, for a caller that has looked already.
+    `catalogue`, and `stored` of this folder, for a caller that has looked already. With `save` the notes say which
+    formats of other tools cannot hold a method's adapter (see `saving`).
     """
     folder = folder or results() / protocol.name
-    catalogue = catalogue or ask(protocol, device)
+    catalogue = catalogue or ask(protocol, device, save)
     stored = stored or read_stored(folder)
     scores: dict[str, dict[float, float]] = {}
     while True:

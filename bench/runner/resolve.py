@@ -11,24 +11,28 @@ from typing import TYPE_CHECKING, Any
 
 from bench.core import subprocess
 from bench.core.errors import LitmusError
-from bench.protocol.models import PSEUDO, Protocol
+from bench.protocol.models import PSEUDO, UNTRAINED, Protocol
 from bench.runner.plan import Catalogue, Competitor, Goal, TaskFacts, objectives, scored_with, specs, task_names
 
 if TYPE_CHECKING:
     from bench.tasks import Task
 
 
-def ask(protocol: Protocol, device: str = "") -> Catalogue:
-    """The catalogue of everything that `protocol` names. LitmusError for what is unknown, missing or broken."""
-    return _read(subprocess.ask("bench.runner.resolve", _request(protocol, device), "look up what the protocol names"))
+def ask(protocol: Protocol, device: str = "", save: bool = False) -> Catalogue:
+    """The catalogue of everything that `protocol` names. LitmusError for what is unknown, missing or broken.
+
+    With `save`, for runs that keep their adapters, its notes say which formats cannot hold one.
+    """
+    request = _request(protocol, device, save)
+    return _read(subprocess.ask("bench.runner.resolve", request, "look up what the protocol names"))
 
 
-def look_up(protocol: Protocol, device: str = "") -> Catalogue:
+def look_up(protocol: Protocol, device: str = "", save: bool = False) -> Catalogue:
     """`ask` in this process, for a caller that has torch loaded anyway."""
-    return _read(survey(_request(protocol, device)))
+    return _read(survey(_request(protocol, device, save)))
 
 
-def _request(protocol: Protocol, device: str) -> dict[str, Any]:
+def _request(protocol: Protocol, device: str, save: bool) -> dict[str, Any]:
     return {
         "base": protocol.base,
         "device": device,
@@ -38,6 +42,7 @@ def _request(protocol: Protocol, device: str) -> dict[str, Any]:
         "objectives": objectives(protocol),
         "min_snr": protocol.train.min_snr,
         "metrics": protocol.metrics,
+        "save": save,
     }
 
 
@@ -91,7 +96,8 @@ def survey(request: dict[str, Any]) -> dict[str, Any]:
     source = source_of(request["base"])
     name, base_digest, said = base_facts(request["base"], request["device"])
     digests = {"base_digest": base_digest, "extractors_digest": extractors_digest(request["extractors"])}
-    notes = [*said, *acceptance.notes(request["extractors"], digests["extractors_digest"])]
+    formats = without_format(request["specs"]) if request.get("save") else []
+    notes = [*said, *formats, *acceptance.notes(request["extractors"], digests["extractors_digest"])]
     if source.files():
         notes += real(name, list(loaded.values()), request.get("min_snr"))
     for task in loaded.values():
@@ -111,6 +117,15 @@ def survey(request: dict[str, Any]) -> dict[str, Any]:
         "notes": notes,
         "metrics": metrics,
     }
+
+
+def without_format(specs: list[str]) -> list[str]:
+    """Where adapters are kept (`litmus run --save`): for which methods other tools' formats are barred."""
+    from bench.interop import holds
+    from bench.method import METHODS
+
+    lines = [holds.note(METHODS.read(spec)) for spec in specs if spec not in UNTRAINED]
+    return [line for line in lines if line]
 
 
 def real(base: str, loaded: list[Task], min_snr: float | None) -> list[str]:

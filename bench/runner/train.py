@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.core.errors import LitmusError
 from bench.evaluation.references import extras
-from bench.method import Method, make, source_digest
+from bench.method import METHODS, Method, source_digest
 from bench.objectives import OBJECTIVES, Objective
 from bench.protocol.models import Train
 from bench.training.attach import attach
@@ -46,7 +46,7 @@ def train_run(
     `cost` gets the seconds of attaching. LitmusError where a plug-in's file is no longer the one that was planned with,
     Diverged (bench.training.loop) where training does.
     """
-    method, objective = make(run.method, **run.hyper), OBJECTIVES.read(run.objective or "plain")
+    method, objective = METHODS.stored(run.method, run.hyper), OBJECTIVES.read(run.objective or "plain")
     for kind, part, planned in (("method", method, run.source), ("objective", objective, run.objective_source)):
         if source_digest(type(part)) != planned:
             raise LitmusError(f"the {kind}'s file changed after the plan was made: start the command again")

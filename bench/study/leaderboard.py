@@ -16,6 +16,7 @@ COSTS = (
     "scalars_stored",
     "scalars_active",
     "scalars_buffers",
+    "scalars_reserved",
     "scalars_denoiser",
     "bytes_disk",
     "bytes_peak",
@@ -143,7 +144,9 @@ def _line(own: Frame, row: str, column: str, tasks: int, better: Interval | None
     values = {n: estimate(by_task(own, n), name=f"{row}/{n}") for n in names}
     seeds = own.groupby("task")["seed"].nunique()
     costs = {n: float(own[n].median()) if own[n].notna().any() else math.nan for n in COSTS if n in own}
-    costs["share"] = costs.get("scalars_trainable", math.nan) / (costs.get("scalars_denoiser") or math.nan)
+    reserved = costs.get("scalars_reserved", math.nan)
+    used = costs.get("scalars_trainable", math.nan) - (0.0 if math.isnan(reserved) else reserved)  # none in old records
+    costs["share"] = used / (costs.get("scalars_denoiser") or math.nan)
     line = Line(
         row=row,
         method=str(first["method"]),

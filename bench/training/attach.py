@@ -85,8 +85,13 @@ def attach(base: Base, method: Method, task: Task, seed: int, batch: int = 1, ch
         return calibration(replace(base, net=net), task, seed, batch)
 
     trigger, stream = base.trigger(task.identifier), lambda: rng("init", seed)
-    how: dict[str, Any] = {"trigger": trigger, "losses": losses, "checkpointing": checkpointing}
-    return replace(base, net=attached_copy(base.net, method, stream, device=base.execution_device, **how))
+    how: dict[str, Any] = {
+        "trigger": trigger,
+        "losses": losses,
+        "checkpointing": checkpointing,
+        "device": base.execution_device,
+    }
+    return replace(base, net=attached_copy(base.net, method, stream, **how))
 
 
 def widening(make: Callable[[bool], T]) -> T:

@@ -21,7 +21,7 @@ from bench.training.extras import Extras
 
 if TYPE_CHECKING:
     from bench.bases.base import Base
-    from bench.method import Method
+    from bench.method import Method, Network
     from bench.protocol.models import Train
     from bench.tasks import Task
 
@@ -134,6 +134,7 @@ def fit(
                 part = goal(net, batches.draw(), base.schedule, frozen).mean() / train.accumulate
             part.backward()
             loss = loss + part.detach()
+        penalise(method, net)
         torch.nn.utils.clip_grad_norm_(trained, train.clip, foreach=True)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
@@ -145,6 +146,7 @@ def fit(
             mean.update()
             if done == steps:
                 mean.settle()
+                method.project(net)
         if done % CHECK_EVERY == 0 or done == steps:
             recent = torch.stack(running[-CHECK_EVERY:]).mean().item()  # waits for the device, so the clock is true
             curve.paces.append((time.perf_counter() - look) / ((done - 1) % CHECK_EVERY + 1))
@@ -170,6 +172,12 @@ def fit(
     if not all(map(math.isfinite, curve.train + curve.heldout)):
         raise Diverged("diverged: the loss after training is not finite", curve)
     return curve
+
+
+def penalise(method: Method, net: Network) -> None:
+    """Add the gradient of the method's penalty to those that are there: once for each optimiser step."""
+    if (extra := method.penalty(net)) is not None:
+        extra.backward()
 
 
 def _adamw(groups: list[dict[str, Any]], lr: float, weight_decay: float) -> torch.optim.Optimizer:

@@ -120,15 +120,24 @@ def test_what_cannot_be_is_refused_at_once(hyper, line):
         make("adapter", **hyper)
 
 
-def test_paper_s_settings_by_name():
+def test_the_paper_s_settings_by_name(sd15):
+    """What the authors' code trains is 1,511,040 scalars on SD 1.5, from torch's own start."""
     from bench.runner.resolve import competitor
 
-    one = make("adapter", preset="paper")
-    assert (one.source, one.target, one.activation, one.scale, one.width, one.init) == (  # type: ignore[attr-defined]
-        "attn2o", "ffni", "relu", 1.0, 32, "zero",
-    )  # fmt: skip
-    assert make("adapter", preset="paper", width=8).width == 8  # type: ignore[attr-defined]
-    assert competitor("adapter[paper]").hyper == one.hyper()
+    def settings(one: Any) -> tuple:
+        return one.source, one.target, one.activation, one.scale, one.width, one.init
+
+    released = make("adapter", preset="released")
+    assert settings(released) == ("attn2o", "ffni", "relu", 1.0, 60, "paper")
+    assert released.count(sd15) == 1_511_040
+    assert not released.exact_start
+    assert released.spec == "adapter[released]"
+    best = make("adapter", preset="best_pair")
+    assert settings(best) == ("attn2o", "ffni", "relu", 1.0, 32, "zero")
+    assert best == make("adapter", preset="paper"), "the older name, in protocols of users"
+    assert make("adapter", preset="released", width=8).width == 8  # type: ignore[attr-defined]
+    assert competitor("adapter[paper]").hyper == best.hyper()
+    assert competitor("adapter[released]").hyper == released.hyper()
     with pytest.raises(LitmusError, match="unknown preset of adapter 'papr': did you mean 'paper'"):
         make("adapter", preset="papr")
     with pytest.raises(LitmusError, match=r"unknown preset of lora 'rank'.*write key=value"):

@@ -11,6 +11,7 @@ import torch
 
 from bench.bases.toy import toy_network
 from bench.checks import contract as checks
+from bench.checks.arena import train
 from bench.core.rng import rng
 from bench.method import attached, make, state
 from bench.network.sites import sites
@@ -40,12 +41,12 @@ def penalty(net):
     return sum((w @ w.mT - torch.eye(len(w))).norm() for w in parts) / len(parts)
 
 
-def test_backward_adds_the_gradient_of_the_penalty_that_peft_adds_to_a_loss(place):
-    _, net = adalora(penalty=0.5)
-    plain = adalora(penalty=0.0)[1]
-    checks.train(make("adalora"), place, net)  # away from the start, where lambda is 0
+def test_the_penalty_is_the_one_that_peft_adds_to_a_loss(place):
+    method, net = adalora(orth=0.5)
+    plain = adalora(orth=0.0)[1]
+    train(make("adalora"), place, net)  # away from the start, where lambda is 0
     plain.load_state_dict(net.state_dict())
-    ours = grads(net, place)
+    ours = grads(net, place, lambda n: place.loss(n) + method.penalty(n))
     theirs = grads(plain, place, lambda n: place.loss(n) + 0.5 * penalty(n))
     without = grads(plain, place)
     assert ours.keys() == theirs.keys()
@@ -54,7 +55,7 @@ def test_backward_adds_the_gradient_of_the_penalty_that_peft_adds_to_a_loss(plac
     assert any(not ours[key].allclose(without[key], rtol=1e-2) for key in ours)
 
 
-def test_penalty_reaches_a_copy_once(place):
+def test_a_copy_keeps_scores_of_its_own(place):
     _, net = adalora()
     twin = copy.deepcopy(net)
     first = grads(net, place)
@@ -63,6 +64,7 @@ def test_penalty_reaches_a_copy_once(place):
         torch.testing.assert_close(first[key], second[key])
     a, b = (next(layer for _, layer in wrapped(n.denoiser)) for n in (net, twin))
     assert a.scores is not b.scores
+    assert a.seen is not b.seen
 
 
 def test_budget_falls_from_rank_to_target_and_stays_there(place):

@@ -15,7 +15,7 @@ from bench.core.rng import rng
 from bench.method import LitmusError, Network, attached, load_state, make, state
 from bench.method.reparam import flat, thetas, wrap
 from bench.network.sites import sites
-from methods._growth import Orthogonal
+from methods._penalty import orthogonality
 
 X, C = torch.randn(2, 4, 8, 8, generator=rng("x")), torch.randn(2, 4, 16, generator=rng("c"))
 T = torch.tensor([3, 700])
@@ -320,9 +320,7 @@ def test_lora_norm_is_refused_where_norms_have_no_weights():
 def test_ranks_grow_to_their_mean_and_a_saved_state_needs_no_mask(name, place):
     method: Any = make(name, rank=2, room=3)
     net = attach(method)
-    net.train()
     train(method, place, net, steps=24)
-    net.eval()
     ranks = [theta.ranks for _, theta in thetas(net)]
     assert max(ranks) <= 6
     assert len(set(ranks)) > 1
@@ -355,7 +353,7 @@ def test_increlora_keeps_a_reserve_while_it_grows_and_none_afterwards(place):
 def test_increlora_scores_by_weight_times_gradient():
     method: Any = make("increlora", orth=0.0)
     layer = alone(method, W)
-    layer.theta.ranks, layer.theta.share = 1, 0.0
+    layer.theta.ranks = 1
     with torch.no_grad():
         layer.theta.e.fill_(0.3)
     layer.weight.requires_grad_(True)
@@ -398,15 +396,22 @@ def test_triadaptlora_s_new_rank_leaves_what_was_learned_in_place():
 # The families' own parts
 
 
-def test_penalty_adds_its_gradient_and_changes_nothing_else():
+def test_the_penalty_of_a_factor_and_its_gradient():
     p = torch.randn(3, 7, generator=rng("p"), requires_grad=True)
-    x = torch.randn(3, 7, generator=rng("q"))
-    out: Any = Orthogonal.apply(p, 0.2)
-    assert out.equal(p)
-    (out * x).sum().backward()
-    mine, p.grad = p.grad, None
-    ((p * x).sum() + 0.2 * (p @ p.T - torch.eye(3)).norm()).backward()
-    torch.testing.assert_close(mine, p.grad)
+    mine = orthogonality(p)
+    (0.2 * mine).backward()
+    grad, p.grad = p.grad, None
+    plain = (p @ p.T - torch.eye(3)).norm()
+    (0.2 * plain).backward()
+    torch.testing.assert_close(mine, plain)
+    torch.testing.assert_close(grad, p.grad)
+
+
+def test_the_penalty_of_orthogonal_rows_is_zero_and_pulls_nowhere():
+    p = torch.eye(3, 7, requires_grad=True)
+    orthogonality(p).backward()
+    assert p.grad is not None
+    assert not p.grad.any()
 
 
 def test_diffusekrona_takes_the_next_smaller_divisor():

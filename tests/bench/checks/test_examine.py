@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from types import MethodType
 from typing import Any, ClassVar
@@ -24,7 +25,86 @@ def sound(scale):
 
 def test_a_sound_method_passes_everything(sound):
     assert [(r.name, r.message) for r in sound if not r.ok] == []
-    assert [r.name for r in sound] == [check.__name__ for check in checks.ALL]
+    assert [r.name for r in sound if r.network == "U-Net"] == [check.__name__ for check in checks.ALL]
+    assert [r.name for r in sound if r.network == "transformer"] == [check.__name__ for check in checks.ELSEWHERE]
+
+
+def test_what_was_skipped_is_said_with_its_reason(sound):
+    told = {(r.name, r.network): r.message for r in sound if r.skipped}
+    assert told == {
+        ("survives_averaging", "U-Net"): "it does nothing between steps",
+        ("starts_from_data", "U-Net"): "needs_data = False",
+    }
+    assert all(r.ok for r in sound if r.skipped)
+    assert not any(r.message for r in sound if not r.skipped)
+
+
+def test_a_method_that_has_no_place_in_a_transformer_is_skipped_there(scale):
+    class Convs(scale):
+        name = "convs"
+
+        def attach(self, net, rng):
+            for layer in sites(net, "conv").values():
+                layer.requires_grad_(True)
+
+        def count(self, net):
+            return sum(p.numel() for m in sites(net, "resblock").values() for p in m.parameters())
+
+    (told,) = checks._elsewhere(make("blora"))
+    assert (told.ok, told.skipped, told.network) == (True, True, "transformer")
+    assert "it is a method for U-Nets" in told.message
+    (odd,) = checks._elsewhere(Convs())
+    assert (odd.ok, odd.skipped) == (False, False)
+    assert "count says" in odd.message
+
+
+def test_a_fault_that_only_a_transformer_shows_is_found(scale):
+    """A layer whose name only U-Nets have is nowhere to be found in the other."""
+
+    class OnlyOnUNets(scale):
+        def attach(self, net, rng):
+            super().attach(net, rng)
+            net.denoiser.conv_out.bias.data += 0.0
+
+    bad = [r for r in checks.examine(OnlyOnUNets()) if not r.ok]
+    assert bad
+    assert {r.network for r in bad} == {"transformer"}
+
+
+class Noisy(nn.Module):
+    """A wrapper with dropout: what is trained works on inputs of which a tenth is dropped."""
+
+    base: Any
+    a: Any
+
+    def __init__(self, base, a):
+        super().__init__()
+        self.base, self.a, self.drop = base, a, nn.Dropout(0.1)
+        self.b = nn.Parameter(a.new_zeros(base.out_features, len(a)))
+
+    def forward(self, x):
+        return self.base(x) + (self.drop(x) @ self.a.T.to(x.dtype)) @ self.b.T.to(x.dtype)
+
+
+def test_a_method_with_dropout_passes(scale):
+    class Dropped(scale):
+        def attach(self, net, rng):
+            for path, layer in sites(net, "attn2").items():
+                parent, _, child = path.rpartition(".")
+                a = self.start((self.rank, layer.in_features), rng).to(layer.weight.device)
+                setattr(net.get_submodule(parent), child, Noisy(layer, nn.Parameter(a)))
+
+        @torch.no_grad()
+        def merge(self, net):
+            for path, module in list(net.named_modules()):
+                if isinstance(module, Noisy):
+                    parent, _, child = path.rpartition(".")
+                    module.base.weight += module.b @ module.a
+                    setattr(net.get_submodule(parent), child, module.base)
+
+    before = torch.get_rng_state()
+    assert [(r.name, r.network, r.message) for r in checks.examine(Dropped()) if not r.ok] == []
+    assert before.equal(torch.get_rng_state())
 
 
 class Word(Method):
@@ -130,12 +210,15 @@ def test_a_hyperparameter_that_no_protocol_can_write(scale, place):
 
 def test_check_method_names_all_that_fail(scale, monkeypatch):
     monkeypatch.setattr(checks, "ALL", (checks.declares_itself, checks.starts_at_base, checks.repeats))
+    monkeypatch.setattr(checks, "ELSEWHERE", ())
 
     class Two(scale):
         lr = 0.0
         exact_start = False
 
-    with pytest.raises(AssertionError, match=r"scale breaks the contract\ndeclares_itself: .*\nstarts_at_base: .*"):
+    with pytest.raises(
+        AssertionError, match=r"scale breaks the contract\ndeclares_itself, U-Net: .*\nstarts_at_base, U-Net: "
+    ):
         checks.check_method(Two())
     checks.check_method(scale())
 
@@ -146,7 +229,10 @@ def test_a_method_that_raises_is_a_failed_result(scale, monkeypatch):
             raise KeyError("to_q")
 
     monkeypatch.setattr(checks, "ALL", (checks.starts_at_base,))
-    assert checks.examine(Raises()) == [checks.Result("starts_at_base", False, "KeyError: 'to_q'", "scale")]
+    monkeypatch.setattr(checks, "ELSEWHERE", ())
+    (only,) = checks.examine(Raises())
+    assert (only.name, only.ok, only.method, only.network) == ("starts_at_base", False, "scale", "U-Net")
+    assert re.fullmatch(r"KeyError: 'to_q' \(\S*test_examine.py:\d+\)", only.message)
 
 
 @pytest.fixture
@@ -166,6 +252,7 @@ HEAD = "from dataclasses import dataclass\nfrom bench.method import Method, regi
 
 def test_check_file(plugin, monkeypatch):
     monkeypatch.setattr(checks, "ALL", (checks.declares_itself, checks.counts_by_formula))
+    monkeypatch.setattr(checks, "ELSEWHERE", ())
     text = HEAD + (
         "@register\n@dataclass(frozen=True)\nclass Last(Method):\n    name = 'last'\n    paper = 'none'\n"
         "    def attach(self, net, rng):\n        net.denoiser.conv_out.bias.requires_grad_(True)\n"
@@ -177,6 +264,62 @@ def test_check_file(plugin, monkeypatch):
         ("last", "counts_by_formula", False),
     ]
     assert found[1].message.startswith("count says 5 scalars, attach makes 4 trainable")
+
+
+BROKEN = HEAD + (
+    "@register\n@dataclass(frozen=True)\nclass Broken(Method):\n    name = 'broken'\n    paper = 'none'\n"
+    "    def attach(self, net, rng):\n        b = net.denoiser.conv_out.bias\n        b.requires_grad_(True)\n"
+    "        {line}\n"
+    "    def count(self, net):\n        return 4\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("net.denoiser.nowhere", "AttributeError: 'ToyUNet' object has no attribute 'nowhere'"),
+        ("b.reshape(3)", "RuntimeError: shape '[3]' is invalid"),  # raised inside torch
+        ("assert b.ndim == 2, 'a matrix'", "a matrix"),  # the author's own assertion
+    ],
+)
+def test_an_error_says_file_and_line_of_the_author_s_code(plugin, line, said, monkeypatch):
+    monkeypatch.setattr(checks, "ALL", (checks.starts_at_base,))
+    monkeypatch.setattr(checks, "ELSEWHERE", ())
+    path = plugin(BROKEN.format(line=line))
+    (only,) = checks.check_file(path)
+    assert said.split("'")[0] in only.message
+    assert only.message.endswith(f"({path}:11)")
+
+
+def test_an_error_under_vmap_says_file_and_line_too(plugin, monkeypatch):
+    monkeypatch.setattr(checks, "ALL", (checks.packs,))
+    monkeypatch.setattr(checks, "ELSEWHERE", ())
+    text = BROKEN.format(line="net.denoiser.conv_out.register_forward_hook(look)").replace(
+        "@register\n",
+        "def look(module, args, out):\n    return out if module.bias.sum().item() < 9 else out\n@register\n",
+    )
+    path = plugin(text)
+    (only,) = checks.check_file(path)
+    assert only.message.startswith("two seeds do not pack: ")
+    assert f"({path}:4)" in only.message
+
+
+def test_a_clash_of_names_says_the_files_of_both(plugin, tmp_path):
+    checks.load_file(plugin(BROKEN.format(line="pass")))
+    other = tmp_path / "other.py"
+    other.write_text(BROKEN.format(line="pass"))
+    with pytest.raises(LitmusError) as told:
+        checks.check_file(other)
+    assert str(told.value).count(str(other)) >= 1
+    assert str(tmp_path / "plugin.py") in str(told.value)
+    assert "litmus_file_" not in str(told.value)
+
+
+def test_a_clash_with_one_of_ours_says_its_file(plugin):
+    with pytest.raises(
+        LitmusError, match=r"two methods are called 'lora': rename Broken in \S*plugin.py \(methods/lora.py"
+    ):
+        checks.check_file(plugin(BROKEN.format(line="pass").replace("'broken'", "'lora'")))
 
 
 def test_check_file_without_a_method(plugin):

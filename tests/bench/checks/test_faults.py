@@ -200,6 +200,80 @@ class SaysItCannotPack(Fault):
     packable = False
 
 
+class OnlyByChance(Fault):
+    """Six steps that throw the network about; its norms saturate, and the loss ends lower at some rates."""
+
+    lr = 1e3
+
+
+class PenaltyOnTheWayBack(Fault):
+    """Adds to the gradient where it passes, as often as it passes."""
+
+    def attach(self, net, rng):
+        super().attach(net, rng)
+        for m in wrapped(net):
+            m.register_forward_pre_hook(_pulled)
+
+
+def _pulled(module, args):
+    if args[0].requires_grad:
+        args[0].register_hook(lambda grad: grad + 1e-3)
+
+
+class PenaltyIsNoScalar(Fault):
+    def penalty(self, net):
+        return torch.stack([m.b.norm() for m in wrapped(net)])
+
+
+class PenaltyIsNotFinite(Fault):
+    def penalty(self, net):
+        return wrapped(net)[0].a.sum() / 0.0
+
+
+class PenaltyWithoutAGraph(Fault):
+    def penalty(self, net):
+        return wrapped(net)[0].a.detach().norm()
+
+
+class PenaltyOfNothing(Fault):
+    def penalty(self, net):
+        return 0.0 * wrapped(net)[0].a.sum()
+
+
+class PenaltyOfTheBase(Fault):
+    def penalty(self, net):
+        return wrapped(net)[0].base.weight.requires_grad_(True).square().sum()
+
+
+class PrunedRanksComeBack(Fault):
+    """Holds the last rank at 0 from the middle of the training, and says nothing to EMA."""
+
+    def step(self, net, i, n):
+        if 2 * i >= n:
+            with torch.no_grad():
+                for m in wrapped(net):
+                    m.b[:, -1] = 0.0
+
+
+class ProjectsWhatIsInOrder(Fault):
+    def step(self, net, i, n):
+        pass
+
+    def project(self, net):
+        with torch.no_grad():
+            for m in wrapped(net):
+                m.b[:, -1] = 0.0
+
+
+class SaysItCannotMergeThoughItDoes(Fault):
+    mergeable = False
+
+
+class ReservesMoreThanItHas(Fault):
+    def reserved(self, net):
+        return self.count(net) + 1
+
+
 class Climbs(Fault):
     def groups(self, net, lr):
         return [{"params": [p for p in net.parameters() if p.requires_grad], "lr": lr, "maximize": True}]
@@ -343,6 +417,17 @@ FAULTS = [
     (ForgetsAGroup, "trains_only_its_own", "never moved it"),
     (Explodes, "learns", "the loss is nan after"),
     (Climbs, "learns", "steps at lr 0.01 take the loss from"),
+    (OnlyByChance, "learns", "land by chance, lower lr"),
+    (PenaltyOnTheWayBack, "penalises_in_the_open", "belongs into penalty(net)"),
+    (PenaltyIsNoScalar, "penalises_in_the_open", "a scalar tensor, or None"),
+    (PenaltyIsNotFinite, "penalises_in_the_open", "the penalty is"),
+    (PenaltyWithoutAGraph, "penalises_in_the_open", "no gradient passes through the penalty"),
+    (PenaltyOfNothing, "penalises_in_the_open", "pulls at nothing"),
+    (PenaltyOfTheBase, "penalises_in_the_open", "pulls at what is frozen"),
+    (PrunedRanksComeBack, "survives_averaging", "write project(net)"),
+    (ProjectsWhatIsInOrder, "survives_averaging", "moves what the last step left in order"),
+    (SaysItCannotMergeThoughItDoes, "merges_into_base", "yet merge works: leave the declaration out"),
+    (ReservesMoreThanItHas, "figures_agree", "part of what is trainable"),
     (FrozenA, "survives_disk", "something random is frozen"),
     (MergeForgotten, "merges_into_base", "names or shapes are not the base's"),
     (MergeDropsIt, "merges_into_base", "merged, the outputs differ"),
@@ -391,6 +476,13 @@ def test_a_planted_fault_is_caught(fault, check, words, planted, place):
     result = checks.attempt(getattr(checks, check), planted(fault), place)
     assert not result.ok
     assert words in result.message
+
+
+def test_a_wild_learning_rate_is_caught_wherever_the_loss_ends(planted, place):
+    """Whether the loss ends lower after six such steps is chance; the check must not hang on it."""
+    for lr in (10.0, 1e2, 1e3, 1e5):
+        wild = planted(type("Wild", (Fault,), {"lr": lr}))
+        assert not checks.attempt(checks.learns, wild, place).ok
 
 
 def test_every_check_has_a_planted_fault():

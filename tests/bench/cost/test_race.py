@@ -12,6 +12,7 @@ import torch
 from typer.testing import CliRunner
 
 from bench.core.errors import LitmusError
+from bench.cost import race_tables
 from bench.cost.forecast import Setting
 from bench.cost.race import Result, race, set_up
 from bench.cost.race_tables import as_csv, slug, table, write, written
@@ -159,3 +160,57 @@ def test_on_a_gpu_the_allocator_is_asked():
     assert lora.bytes_allocated is not None
     assert (lora.bytes_reserved or 0) >= lora.bytes_allocated
     assert lora.bytes_allocated == pytest.approx(lora.bytes_forecast, rel=0.1)
+
+
+def test_what_trains_the_base_s_own_tensors_has_nothing_to_merge():
+    """Its merge is a function that does nothing: a ratio of it to a reference's says nothing, least of all 0.00."""
+    from bench.cost.race import folds
+    from bench.method import make
+
+    assert [name for name in ("bias", "full", "norm", "lora", "adapter", "dora") if folds(make(name))] == [
+        "lora",
+        "dora",
+    ]
+    setup = set_up("sd15-small", "real", Setting(batch=1, dtype="fp32"), CPU)
+    (lora, bias) = race(setup, ["bias"], blocks=2, calls=1, warmup=1)
+    assert lora.merge_ratio is not None
+    assert (bias.merge, bias.merge_ratio) == (None, None)
+    assert bias.merged is not None
+    header, (row,) = table([bias], many=False)
+    assert row[header.index("merge")] == "–"
+
+
+def test_a_small_ratio_keeps_two_figures():
+    assert written(Ratio(0.0042, 0.0039, 0.13, 8)) == "0.0042 [0.0039, 0.13]"
+    assert written(Ratio(1.0442, 0.99, 1.1, 8)) == "1.04 [0.99, 1.10]"
+
+
+def test_a_busy_machine_is_told_of_on_the_page_and_at_the_start(monkeypatch, tmp_path, capsys):
+    from bench.commands import cost
+    from bench.core import busy
+
+    monkeypatch.setattr(busy, "share", lambda seconds: 0.63)
+    monkeypatch.setattr("bench.cost.race.race", lambda *args, **more: iter(()))
+    given: dict = {
+        "methods": "lora",
+        "device": "cpu",
+        "write": str(tmp_path),
+        "blocks": 2,
+        "calls": 1,
+        "weights": "real",
+    }
+    given |= {"reference": "lora", "batch": 1, "resolution": None, "dtype": None, "form": "table", "json_": False}
+    cost.cost("sd15-small", **given)
+    assert "other programs take 63%" in capsys.readouterr().err
+    about = {
+        "device": "x",
+        "batch": 1,
+        "dtype": "fp32",
+        "weights": "real",
+        "reference": "lora",
+        "blocks": 2,
+        "calls": 1,
+    }
+    about |= {"machine": {"threads": 1}, "versions": {}, "started": "now"}
+    assert "other programs" in race_tables.page([], about | {"busy": busy.warning()})
+    assert "other programs" not in race_tables.page([], about)

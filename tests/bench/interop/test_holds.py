@@ -72,7 +72,7 @@ def test_a_file_of_another_tool_is_not_judged_by_a_method(tmp_path):
 
 
 def test_run_save_says_it_when_it_plans(monkeypatch, toy_protocol):
-    from bench.protocol import load_protocol
+    from bench.protocol.models import load_protocol
     from bench.runner.resolve import ask
 
     path = toy_protocol(('spec = "bias"', 'spec = "adapter"'))

@@ -81,8 +81,8 @@ class Growth(Reparam):
 
     def reserved(self, net: Network) -> int:
         """The room above the mean rank: what each layer ends with is known only then, their mean before."""
-        shapes = [flat(layer.weight).shape for layer in self.layers(net).values()]
-        return sum(self.size(*shape) - self.ranks(*shape, self.rank) for shape in shapes)
+        shapes = [tuple(flat(layer.weight).shape) for layer in self.layers(net).values()]
+        return sum(self.size(out, in_) - self.ranks(out, in_, self.rank) for out, in_ in shapes)
 
     def penalty(self, net: Network) -> Tensor | None:
         """orth times the mean over all factors P, B^T and A alike, of |P P^T - 1|_F."""

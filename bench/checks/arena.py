@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -202,7 +202,7 @@ def train(
 
 @torch.no_grad()
 def _falls(
-    before: list[tuple[Tensor, Tensor, Tensor]], loss: float, place: Arena, net: Network, seed: int
+    before: Sequence[tuple[Tensor, Tensor, Tensor]], loss: float, place: Arena, net: Network, seed: int
 ) -> tuple[float, float]:
     """What (tensor, tensor before, gradient) promised, and what came of it."""
     promised = -sum(((p - old).double() * grad.double()).sum().item() for p, old, grad in before)

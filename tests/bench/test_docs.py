@@ -116,7 +116,7 @@ def test_the_page_s_failure_is_what_one_sees(tmp_path, monkeypatch):
     monkeypatch.setattr(checks, "ALL", (checks.counts_by_formula,))
     monkeypatch.setattr(checks, "ELSEWHERE", ())
     path = tmp_path / "norms.py"
-    path.write_text(METHODS["norms"].replace("2 * len(norm.weight)", "len(norm.weight)"), encoding="utf-8")
+    path.write_text(METHODS["norms"].replace("for p in norm.parameters()", "for p in [norm.weight]"), encoding="utf-8")
     (result,) = checks.check_file(path)
     quoted = re.search(r"^FAILED  norms  counts by formula  (.*)$", TEXT, re.MULTILINE)
     assert quoted

@@ -81,7 +81,7 @@ class Growth(Reparam):
 
     def reserved(self, net: Network) -> int:
         """The room above the mean rank: what each layer ends with is known only then, their mean before."""
-        shapes = [flat(layer.weight).shape for layer in self.layers(net).values()]
+        shapes = [tuple(flat(layer.weight).shape) for layer in self.layers(net).values()]
         return sum(self.size(out, in_) - self.ranks(out, in_, self.rank) for out, in_ in shapes)
 
     def penalty(self, net: Network) -> Tensor | None:

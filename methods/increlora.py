@@ -58,9 +58,9 @@ class IncreLoRA(Growth):
     @torch.no_grad()
     def observe(self, theta: Any) -> None:
         memory = theta.memory
-        if (now := memory.pop("now", None)) is None:
+        if (batches := memory.pop("batches", None)) is None:
             return
-        now /= memory.pop("batches")
+        now = torch.stack(batches).mean()
         memory["mean"] = BETA * memory.get("mean", 0.0) + (1 - BETA) * now
         memory["unrest"] = BETA * memory.get("unrest", 0.0) + (1 - BETA) * (now - memory["mean"]).abs()
 
@@ -79,8 +79,7 @@ class IncreLoRA(Growth):
 
 def _scorer(theta: Any, delta: Tensor) -> Any:
     def note(grad: Tensor) -> None:
-        score = (delta * grad).abs().sum() / math.sqrt(delta.numel())
-        theta.memory["now"] = theta.memory.get("now", 0.0) + score
-        theta.memory["batches"] = theta.memory.get("batches", 0) + 1
+        # Only put aside: under vmap nothing can be added to what an earlier call has left.
+        theta.memory.setdefault("batches", []).append((delta * grad).abs().sum() / math.sqrt(delta.numel()))
 
     return note

@@ -54,7 +54,9 @@ class SHiRA(Tuner):
 
 def _entries(layer: Any, adapter: str) -> Tensor:
     places = layer.shira_indices[adapter].long().to(layer.weight.device)
-    return torch.zeros_like(layer.weight).index_put(tuple(places), layer.shira_weight[adapter])
+    values = layer.shira_weight[adapter]
+    # In the dtype of what is trained: over a base in bfloat16 that is float32.
+    return torch.zeros_like(layer.weight, dtype=values.dtype).index_put(tuple(places), values)
 
 
 def _with_entries(layer: Any, x: Tensor) -> Tensor:

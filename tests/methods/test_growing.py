@@ -196,3 +196,19 @@ def test_a_method_that_draws_otherwise_than_before_has_another_key():
 
     assert source_digest(METHODS["pvera"]) == "revision 1"
     assert source_digest(METHODS["vera"]) == source_digest(METHODS["lora"]) == ""
+
+
+def test_increlora_s_score_is_the_mean_over_the_batches_of_a_step():
+    method: Any = make("increlora")
+    net = attach(method).train()
+    with torch.no_grad():
+        for _, theta in thetas(net):
+            theta.e.fill_(0.3)  # at its start of 0 nothing scores
+    c = torch.randn(2, 3, 16, generator=rng("c"))
+    for i in range(2):
+        net(torch.randn(2, 4, 8, 8, generator=rng("x", i)), torch.tensor([1, 500]), c).square().mean().backward()
+    theta = thetas(net)[0][1]
+    first, second = theta.memory["batches"]
+    assert not first.equal(second)
+    method.observe(theta)
+    torch.testing.assert_close(theta.memory["mean"], 0.15 * (first + second) / 2)

@@ -360,7 +360,7 @@ def test_increlora_scores_by_weight_times_gradient():
     layer.train()(torch.randn(5, 20, generator=rng("f"))).square().sum().backward()
     delta = (layer.theta.b * layer.theta.e) @ layer.theta.a
     expected = (delta * layer.weight.grad).abs().sum() / 240**0.5
-    torch.testing.assert_close(layer.theta.memory["now"], expected.detach())
+    torch.testing.assert_close(layer.theta.memory["batches"][0], expected.detach())
     method.observe(layer.theta)
     torch.testing.assert_close(layer.theta.memory["mean"], 0.15 * expected.detach())
     torch.testing.assert_close(layer.theta.memory["unrest"], 0.15 * 0.85 * expected.detach())
@@ -373,7 +373,7 @@ def test_increlora_s_score_is_the_same_under_checkpointing():
         net.train()
         getattr(net.denoiser, switch)()
         net(X, T, C).square().mean().backward()
-        scores.append(torch.stack([theta.memory["now"] for _, theta in thetas(net)]))
+        scores.append(torch.stack([theta.memory["batches"][0] for _, theta in thetas(net)]))
     assert (scores[0] > 0).all()
     torch.testing.assert_close(scores[0], scores[1], rtol=1e-3, atol=1e-6)
 

@@ -34,6 +34,7 @@ def test_what_was_skipped_is_said_with_its_reason(sound):
     assert told == {
         ("survives_averaging", "U-Net"): "it does nothing between steps",
         ("starts_from_data", "U-Net"): "needs_data = False",
+        ("needs_its_declaration", "U-Net"): "mergeable = True",
     }
     assert all(r.ok for r in sound if r.skipped)
     assert not any(r.message for r in sound if not r.skipped)

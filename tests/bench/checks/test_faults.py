@@ -426,7 +426,7 @@ FAULTS = [
     (PenaltyOfTheBase, "penalises_in_the_open", "pulls at what is frozen"),
     (PrunedRanksComeBack, "survives_averaging", "write project(net)"),
     (ProjectsWhatIsInOrder, "survives_averaging", "moves what the last step left in order"),
-    (SaysItCannotMergeThoughItDoes, "merges_into_base", "yet merge works: leave the declaration out"),
+    (SaysItCannotMergeThoughItDoes, "needs_its_declaration", "yet merge works: leave the declaration out"),
     (ReservesMoreThanItHas, "figures_agree", "part of what is trainable"),
     (FrozenA, "survives_disk", "something random is frozen"),
     (MergeForgotten, "merges_into_base", "names or shapes are not the base's"),

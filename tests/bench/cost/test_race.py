@@ -176,8 +176,8 @@ def test_what_trains_the_base_s_own_tensors_has_nothing_to_merge():
     assert lora.merge_ratio is not None
     assert (bias.merge, bias.merge_ratio) == (None, None)
     assert bias.merged is not None
-    header, (row,) = table([bias], many=False)
-    assert row[header.index("merge")] == "–"
+    header, (line,) = table([bias], many=False)
+    assert line[header.index("merge")] == "–"
 
 
 def test_a_small_ratio_keeps_two_figures():

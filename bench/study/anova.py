@@ -79,8 +79,7 @@ def shares(f: float, df: int, df_error: int, level: float = LEVEL) -> tuple[floa
         found = float(brentq(lambda x: ncf.cdf(f, df, df_error, x) - p, 1e-9, high))  # type: ignore[arg-type]
         return found / (found + df + df_error + 1)
 
-    with np.errstate(divide="ignore"):  # scipy 1.11 divides by zero on the way to the same numbers
-        return bound((1 + level) / 2), bound((1 - level) / 2)
+    return bound((1 + level) / 2), bound((1 - level) / 2)
 
 
 # --- one factor, as in the paper ----------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ PANELS = {
     "Look": ("methods", "objectives", "tasks", "bases", "metrics", "protocols", "extractors"),
     "Real bases and costs": ("fetch", "params", "budgets", "fit", "cost"),
     "Adapters": ("adapter", "export", "merge", "score"),
-    "Extend": ("check-method", "check-metric", "check-objective", "check-task", "check-base"),
+    "Extend": ("check-method", "check-metric", "check-objective", "check-task", "check-base", "check-extractors"),
     "The world": ("world", "pocket"),
 }
 

@@ -104,6 +104,7 @@ def test_levels_of_the_libraries_are_put_back(trained, kept, tmp_path):
     from bench.interop.pipelines import quiet
 
     logging.set_verbosity_info()
+    logging.enable_progress_bar()  # whatever ran before in this process
     try:
         with pytest.raises(ValueError, match="x"), quiet():
             raise ValueError("x")

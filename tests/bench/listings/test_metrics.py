@@ -29,7 +29,7 @@ def test_a_card_says_it_all():
     said = {key: value for key, value in rows}
     assert said["better"] == "– (it describes)"
     assert said["settings"] == "draws=500, level=0.95"
-    assert (said["version"], said["unit"], said["file"]) == ("1", "squared MMD", "bench.metrics.kid_null")
+    assert (said["version"], said["unit"], said["file"]) == ("1", "squared MMD", "bench/metrics/kid_null.py")
     assert list(said)[:7] == ["title", "what it measures", "better", "range", "unit", "version", "source"]
 
 

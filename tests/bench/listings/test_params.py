@@ -16,7 +16,9 @@ from bench.listings.params import Row, rows, wide, written
 
 def test_a_row_is_count_share_and_bytes():
     (row,) = rows(["lora[rank=8]"], ["sd15"])
-    assert row == Row("sd15", "lora[rank=8]", None, 1_594_368, 1_594_368 / 859_520_964, 6_377_472, True)
+    assert row == Row(
+        "sd15", "lora[rank=8]", None, 1_594_368, 1_594_368 / 859_520_964, 6_377_472, True, used=1_594_368
+    )  # fmt: skip
     assert row.cell() == "1,594,368 · 0.185 % · 6.38 MB"
 
 

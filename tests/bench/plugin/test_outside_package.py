@@ -1,8 +1,13 @@
-"""A package of somebody else's with one method file: built, installed beside Litmus, listed, examined and run."""
+"""A package of somebody else's: built, installed beside Litmus, listed, examined and run.
+
+It has a method of its own and, for every other kind of part, the files that docs/ shows.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -26,9 +31,18 @@ version = "0.1"
 [project.entry-points."litmus.methods"]
 gains = "outside_gains:Gains"
 
+{entries}
 [tool.setuptools]
-py-modules = ["outside_gains"]
+py-modules = {modules}
 """
+# Page -> group of the entry points of the parts that it shows; docs/adding-a-base.md shows a family too.
+PAGES = {
+    "adding-a-metric": "litmus.metrics",
+    "adding-an-objective": "litmus.objectives",
+    "adding-a-task": "litmus.tasks",
+    "adding-a-base": "litmus.bases",
+    "encoders": "litmus.extractors",
+}
 
 METHOD = '''
 """Gains: scale what each attention gives back, by one trained vector per layer."""
@@ -76,6 +90,21 @@ def scaled(layer, x):
 '''
 
 
+def shown() -> dict[str, tuple[str, str, str]]:
+    """Name -> (group, class, source) of every part that the pages show as a file."""
+    found = {}
+    for page, group in PAGES.items():
+        for block in re.findall(r"```python\n(.*?)```", (ROOT / f"docs/{page}.md").read_text("utf-8"), re.DOTALL):
+            if decorated := re.search(r"^@(\w*)\.?register\n(?:@.*\n)*class (\w+)", block, re.MULTILINE):
+                (name,) = re.findall(r'^    name = "([\w-]+)"', block, re.MULTILINE)
+                where = "litmus.families" if decorated[1] == "FAMILIES" else group
+                found[name] = where, decorated[2], block
+    return found
+
+
+PARTS = shown()
+
+
 def call(*words: object, **more) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", *map(str, words)], capture_output=True, text=True, timeout=900, **more)
 
@@ -86,8 +115,17 @@ def site(tmp_path_factory):
     place = tmp_path_factory.mktemp("outside")
     source = place / "source"
     source.mkdir()
-    (source / "pyproject.toml").write_text(PROJECT, encoding="utf-8")
+    modules = {name: f"outside_{name.replace('-', '_')}" for name in PARTS}
+    for name, (_, _, text) in PARTS.items():
+        (source / f"{modules[name]}.py").write_text(text, encoding="utf-8")
     (source / "outside_gains.py").write_text(METHOD, encoding="utf-8")
+    entries = "".join(
+        f'[project.entry-points."{group}"]\n'
+        + "".join(f'"{n}" = "{modules[n]}:{cls}"\n' for n, (where, cls, _) in PARTS.items() if where == group)
+        for group in sorted({where for where, _, _ in PARTS.values()})
+    )
+    project = PROJECT.format(entries=entries, modules=json.dumps(["outside_gains", *modules.values()]))
+    (source / "pyproject.toml").write_text(project, encoding="utf-8")
     options = ("--quiet", "--disable-pip-version-check", "--no-index", "--no-deps")
     built = call("pip", "wheel", *options, "--no-build-isolation", "--wheel-dir", place / "dist", source)
     assert built.returncode == 0, built.stderr
@@ -116,6 +154,37 @@ def test_it_is_listed_and_examined(litmus):
     examined = litmus("check-method", "gains")
     assert examined.returncode == 0, examined.stdout
     assert "packs" in examined.stdout
+
+
+LIST = """
+import importlib, json
+for module in ("metrics", "objectives", "tasks", "bases", "network.family", "extractors", "method"):
+    importlib.import_module(f"bench.{module}")
+from bench.plugin.registry import REGISTRIES
+for registry in REGISTRIES:
+    registry.load()
+print(json.dumps({r.group: {name: cls.__module__ for name, cls in r.items()} for r in REGISTRIES}))
+"""
+
+
+def test_every_kind_of_part_is_found_by_its_entry_point(site):
+    assert {group for group, _, _ in PARTS.values()} == {*PAGES.values(), "litmus.families"}
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), str(ROOT)])}
+    done = subprocess.run([sys.executable, "-c", LIST], capture_output=True, text=True, timeout=900, env=env)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found.keys() == {*PAGES.values(), "litmus.families", "litmus.methods"}
+    for name, (group, _, _) in PARTS.items():
+        assert found[group][name] == f"outside_{name.replace('-', '_')}"
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [("metrics", "precision"), ("objectives", "huber"), ("bases", "dots"), ("extractors", "thumbs")],
+)
+def test_they_are_listed(litmus, command, name):
+    listed = litmus(command)
+    assert re.search(rf"^\W*{name}\b", listed.stdout, re.MULTILINE), listed.stdout + listed.stderr
 
 
 def test_it_runs_the_smoke_protocol(litmus, site, task_folder, litmus_home, tmp_path):

@@ -1,4 +1,4 @@
-"""`litmus rescore`: scores of runs that are done, from the features beside their records."""
+"""`litmus rescore`: scores of runs that are done, from the features and sample grids beside their records."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from bench.commands.shared import say
+from bench.commands.shared import progress, say
 from bench.report.results import board_folder, board_names
 
 
@@ -19,7 +19,11 @@ def _metric_names() -> list[str]:
 def rescore(
     board: Annotated[str, typer.Argument(autocompletion=board_names, help="a board's name, or its folder")],
     metric: Annotated[
-        list[str] | None, typer.Option(help="only this one; may be repeated", autocompletion=_metric_names)
+        list[str] | None,
+        typer.Option(
+            help="only this one, also of torchmetrics (litmus metrics --torchmetrics); may be repeated",
+            autocompletion=_metric_names,
+        ),
     ] = None,
     every: Annotated[
         bool, typer.Option("--all", help="also scores that are there with the current version of their metric")
@@ -31,20 +35,20 @@ def rescore(
 ) -> None:
     """Compute new or mended metrics of finished runs.
 
-    Metrics that a board's records lack, or have from an older version, come from the features beside the records. No
-    run is done again: a new or mended metric needs no training and no pictures. Scores that are there with the current
-    version of their metric stay as they are, since features are kept in float16; they are compared.
+    Metrics that a board's records lack, or have from an older version, come from the features beside the records, those
+    of torchmetrics from the sample grids. No run is done again. Scores that are there with the current version of their
+    metric stay as they are, since features are kept in float16; they are compared.
 
     Examples: `litmus rescore quick` · `litmus rescore quick --metric kid --dry-run` ·
-    `litmus rescore quick --without-features`
+    `litmus rescore quick --metric torchmetrics.TotalVariation` · `litmus rescore quick --without-features`
     """
     from bench.records import features
     from bench.records import rescore as records
     from bench.runner.launch import lock
 
     folder = board_folder(board)
-    with lock(folder):
-        found = records.rescore(folder, metric or (), every, dry_run or without_features)
+    with lock(folder), progress("scoring") as move:
+        found = records.rescore(folder, metric or (), every, dry_run or without_features, move)
     if without_features:
         for path in found.without:
             print(path)

@@ -93,6 +93,22 @@ def counting(bases: Sequence[str], doing: str = "counting", what: str = "method"
         yield move
 
 
+@contextmanager
+def progress(doing: str) -> Iterator[Callable[[int, int], None]]:
+    """A function to be called with how much is done and of how much: a bar with the time that is left, in a terminal.
+
+    On standard error; elsewhere nothing is said.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(doing), BarColumn(), MofNCompleteColumn(), TextColumn("about"), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
 # --- names for shell completion: cheap, so without torch ----------------------------------------------------------
 
 

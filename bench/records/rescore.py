@@ -1,14 +1,15 @@
-"""Scores from the features beside records: what a new or mended metric says of runs that are done. No torch.
+"""Scores from what lies beside records: what a new or mended metric says of runs that are done.
 
 A record says with which version of each metric it was scored. A metric that came later, or whose version was raised
-since, is computed from the run's features and written into the record; nothing else in it changes.
+since, is computed from the run's features (without torch), one of pictures from its sample grid (bench.records.grids),
+and written into the record; nothing else in it changes.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ class Rescored:
 
     runs        runs that ended well; failed ones have no scores to compute
     computed    metric -> records in which it was computed
-    without     records that have no readable features
+    without     records that have no readable features, where a metric needs them
     compared    scores that were there already with the current version, computed again for comparison
     difference  (the largest share by which one differs, metric, record's key); None where nothing was compared
     faults      a line for each file that cannot be read
@@ -57,46 +58,88 @@ class Rescored:
     faults: list[str] = field(default_factory=list)
 
 
-def rescore(board: Path, names: Sequence[str] = (), every: bool = False, dry: bool = False) -> Rescored:
+def rescore(
+    board: Path,
+    names: Sequence[str] = (),
+    every: bool = False,
+    dry: bool = False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Rescored:
     """Compute what the records of `board` (its folder) lack, or have from an older version of a metric.
 
-    names  only these metrics, as specs; every  also what is there with the current version; dry  write nothing
-    LitmusError for an unknown metric and one that needs pictures, DiskError when a record cannot be written.
+    names  only these metrics, as specs, those of torchmetrics among them; without any: what the board's runs asked for
+    every  also what is there with the current version; dry  write nothing
+    progress  called after each record with how many are done, and of how many
+    LitmusError for an unknown metric, DiskError when a record cannot be written.
     """
-    if pictures := of(names, "pictures"):
-        raise LitmusError(
-            f"{pictures[0]} is computed from pictures, not from features: name it in a protocol's metrics, for new runs"
-        )
+    from_features = of(names, "features")
     records, faults = read_board(board)
     out = Rescored(faults=faults)
-    for record in records:
-        if not record.ok:
-            continue
-        out.runs += 1
-        path = board / "runs" / f"{record.key}.json"
-        try:
-            found = _features(record, path.parent)
-        except LitmusError as error:
-            out.faults.append(str(error))
-            found = None
-        if found is None:
-            out.without.append(path)
-            continue
-        failed: list[str] = []
-        values, per_prompt = measure(found, list(names) or [*(cls.name for cls in listed()), *_extra(record)], failed)
-        out.faults += [line for line in failed if line not in out.faults]
-        now = versions([*_extra(record), *values], failed)
-        if names:  # of a family, the members that the cell has
-            now = {name: n for name, n in now.items() if name in values or name in names}
-        _compare(record, values, now, out)
-        wanted = {name: n for name, n in now.items() if every or _had(record).get(name, 0) < n}
-        if not wanted:
-            continue
-        out.computed.update(name for name in wanted if name in values)
-        out.changed += 1
-        if not dry:
-            _put(record, path, wanted, values, per_prompt)
+    for done, record in enumerate(records, start=1):
+        if record.ok:
+            out.runs += 1
+            path = board / "runs" / f"{record.key}.json"
+            scored = _Scored()
+            if from_features or not names:
+                _from_features(record, path, from_features, scored, out)
+            _from_grid(record, path.parent, names, every, scored, out)
+            wanted = {name: n for name, n in scored.versions.items() if every or _had(record).get(name, 0) < n}
+            if wanted:
+                out.computed.update(name for name in wanted if name in scored.values)
+                out.changed += 1
+                if not dry:
+                    _put(record, path, wanted, scored.values, scored.per_prompt)
+        progress(done, len(records))
     return out
+
+
+@dataclass
+class _Scored:
+    """What was found for one record: metric -> version, value, value per prompt."""
+
+    versions: dict[str, int] = field(default_factory=dict)
+    values: dict[str, float] = field(default_factory=dict)
+    per_prompt: dict[str, list[float | None]] = field(default_factory=dict)
+
+
+def _from_features(record: Record, path: Path, names: list[str], scored: _Scored, out: Rescored) -> None:
+    try:
+        found = _features(record, path.parent)
+    except LitmusError as error:
+        out.faults.append(str(error))
+        found = None
+    if found is None:
+        out.without.append(path)
+        return
+    failed: list[str] = []
+    values, per_prompt = measure(found, names or [*(cls.name for cls in listed()), *_extra(record)], failed)
+    out.faults += [line for line in failed if line not in out.faults]
+    now = versions([*_extra(record), *values], failed)
+    if names:  # of a family, the members that the cell has
+        now = {name: n for name, n in now.items() if name in values or name in names}
+    _compare(record, values, now, out)
+    scored.versions |= now
+    scored.values |= values
+    scored.per_prompt |= per_prompt
+
+
+def _from_grid(record: Record, folder: Path, names: Sequence[str], every: bool, scored: _Scored, out: Rescored) -> None:
+    """The metrics of pictures among `names`, without names those of the run's protocol; only what is to be computed."""
+    from bench.records import grids
+
+    asked = of(names or [name for name in record.run.metrics if known(name)], "pictures")
+    now = {name: metric(name).version for name in asked}
+    if not (wanted := [name for name, n in now.items() if every or _had(record).get(name, 0) < n]):
+        return
+    try:
+        found = grids.score(record, folder, wanted)
+    except LitmusError as error:
+        out.faults.append(str(error))
+        return
+    out.faults += [line for line in found.notes if line not in out.faults]
+    scored.versions |= {name: now[name] for name in wanted if name in found.values}
+    scored.values |= found.values
+    scored.per_prompt |= found.per_prompt
 
 
 def _extra(record: Record) -> list[str]:

@@ -20,8 +20,8 @@ from bench.bases import BaseSource, base_facts, load_base, source_of
 from bench.bases.base import Base
 from bench.bases.kinds.pipeline import Pipeline
 from bench.bases.tiny import write
-from bench.checks.contract import Result
 from bench.checks.families import examine_family
+from bench.checks.result import Result, attempt, demand
 from bench.core.errors import LitmusError
 from bench.core.rng import rng
 from bench.network.calls import Context
@@ -207,22 +207,12 @@ ALL: tuple[Check, ...] = (
 def examine_base(name: str) -> list[Result]:
     """Every check on the base called `name`. LitmusError for an unknown one."""
     case = Case(source_of(name), name)
-    return [_attempt(check, case) for check in ALL]
-
-
-def _attempt(check: Check, case: Case) -> Result:
-    try:
-        check(case)
-    except Exception as error:  # a base under test may fail in any way; the reason goes to its author
-        text = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
-        return Result(check.__name__, False, " ".join(text.split()), case.name)
-    return Result(check.__name__, True, "", case.name)
+    return [attempt(check, case) for check in ALL]
 
 
 def check_base(name: str) -> None:
     """For an author's own test suite: AssertionError with a line for each check that the base fails."""
-    bad = [f"{r.name}: {r.message}" for r in examine_base(name) if not r.ok]
-    assert not bad, f"the base {name} breaks the contract\n" + "\n".join(bad)
+    demand(examine_base(name), f"the base {name} breaks the contract")
 
 
 def check_base_file(path: str | Path) -> list[Result]:
@@ -244,5 +234,5 @@ def _of(cls: type[Any]) -> Iterator[Result]:
     for name in cls.tiny:
         with tempfile.TemporaryDirectory() as folder:
             at = f"{write(name, Path(folder))}?dtype=fp32"
-            results = [_attempt(check, case) for case in [Case(Pipeline(at), at)] for check in ALL]
+            results = [attempt(check, case) for case in [Case(Pipeline(at), at)] for check in ALL]
         yield from (Result(r.name, r.ok, r.message, f"tiny {name}") for r in results)

@@ -22,7 +22,7 @@ from bench.checks.result import Result, Skipped, line_of
 from bench.checks.running import copies, gap, packs, same, some, works_checkpointed, works_in_bf16
 from bench.checks.training import judge_training, learns, penalises_in_the_open, survives_averaging
 from bench.core.errors import LitmusError
-from bench.method import Method, Network, attached, figures, load_file, load_state, state
+from bench.method import Method, Network, attached, figures, load_state, state
 
 SIDES = {"denoiser": {"denoiser"}, "text": {"text"}, "both": {"denoiser", "text"}}
 
@@ -367,25 +367,9 @@ def refusal(method: Method, make_net: Callable[[], Network]) -> str | None:
 
 def check_method(method: Method, make_net: Callable[[], Network] | None = None) -> None:
     """For an author's own test suite: AssertionError with a line for each check that `method` fails."""
-    bad = [f"{r.name}, {r.network}: {r.message}" for r in examine(method, make_net) if not r.ok]
-    assert not bad, f"{method.name} breaks the contract\n" + "\n".join(bad)
+    result.demand(examine(method, make_net), f"{method.name} breaks the contract")
 
 
 def check_file(path: str | Path) -> list[Result]:
-    """Every check on every method that the file registers, at its defaults.
-
-    Raises LitmusError when the file cannot be loaded; a file without a method is one failed result.
-    """
-    loaded = load_file(path)
-    if not loaded:
-        return [Result("registers_a_method", False, "no class is decorated with @register from bench.method", "")]
-    results: list[Result] = []
-    for cls in loaded:
-        try:
-            method = cls()
-        except Exception as error:
-            why = f"every hyperparameter needs a default that is allowed: {line_of(error, cls)}"
-            results.append(Result("declares_itself", False, why, cls.name))
-            continue
-        results += examine(method)
-    return results
+    """Every check on every method that the file registers (bench.checks.result.of_file)."""
+    return result.of_file(path, Method, "bench.method", examine)

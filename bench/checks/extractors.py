@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bench.checks.result import Result, attempt
+from bench.checks.result import Result, attempt, demand
 from bench.core.errors import LitmusError
 from bench.core.rng import rng
 from bench.extractors import extractors_digest, extractors_source, load_extractors
@@ -161,8 +161,7 @@ def examine_extractors(name: str) -> list[Result]:
 
 def check_extractors(name: str) -> None:
     """For an author's own test suite: AssertionError with a line for each check that the extractors fail."""
-    bad = [f"{r.name}: {r.message}" for r in examine_extractors(name) if not r.ok]
-    assert not bad, f"the extractors {name} break the contract\n" + "\n".join(bad)
+    demand(examine_extractors(name), f"the extractors {name} break the contract")
 
 
 def check_extractors_file(path: str | Path) -> list[Result]:

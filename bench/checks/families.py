@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bench.bases.toy_transformers import toy_transformer
-from bench.checks.contract import Result
+from bench.checks.result import Result, attempt
 from bench.core.rng import rng
 from bench.method import Network
 from bench.network.calls import shapes
@@ -92,13 +93,5 @@ ALL: tuple[Check, ...] = (is_called, roles_are_there, positions_are_its_own)
 def examine_family(name: str) -> list[Result]:
     """Every check on the family called `name`. LitmusError for an unknown one."""
     family = FAMILIES.find(name)()
-    results = []
-    for check in ALL:
-        try:
-            check(family, toy_transformer(name))
-        except Exception as error:  # as in the other examinations
-            text = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
-            results.append(Result(check.__name__, False, " ".join(text.split()), f"family {name}"))
-        else:
-            results.append(Result(check.__name__, True, "", f"family {name}"))
-    return results
+    tried = [attempt(check, family, toy_transformer(name)) for check in ALL]
+    return [replace(one, method=f"family {name}") for one in tried]

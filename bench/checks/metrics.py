@@ -14,12 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.checks.contract import Result
-from bench.core.errors import LitmusError
+from bench.checks.result import Result, attempt, demand, of_file
 from bench.core.rng import numpy_rng
 from bench.metrics import Features, Metric, Views, measure
 from bench.metrics.base import KINDS, METRICS, RESERVED, TABLES
-from bench.plugin.registry import load_file
 
 DIM, P, N, SCENES = 12, 5, 2, ("beach", "forest", "snow")
 HEAVY = ("torch", "torchvision", "torchmetrics", "diffusers", "transformers", "pandas", "matplotlib", "scipy")
@@ -289,37 +287,14 @@ ALL: tuple[Check, ...] = (
 
 def examine(metric: Metric, checks: Sequence[Check] | None = None) -> list[Result]:
     """Every check on `metric`, none skipped because another failed."""
-    results = []
-    for check in ALL if checks is None else checks:
-        try:
-            check(metric)
-            results.append(Result(check.__name__, True, "", metric.name))
-        except Exception as error:  # a metric under test may fail in any way; the reason goes to its author
-            text = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
-            results.append(Result(check.__name__, False, " ".join(text.split()), metric.name))
-    return results
+    return [attempt(check, metric) for check in (ALL if checks is None else checks)]
 
 
 def check_metric(metric: Metric) -> None:
     """For an author's own test suite: AssertionError with a line for each check that `metric` fails."""
-    bad = [f"{r.name}: {r.message}" for r in examine(metric) if not r.ok]
-    assert not bad, f"{metric.name} breaks its card\n" + "\n".join(bad)
+    demand(examine(metric), f"{metric.name} breaks its card")
 
 
 def check_file(path: str | Path) -> list[Result]:
-    """Every check on every metric that the file registers, at its defaults.
-
-    Raises LitmusError when the file cannot be loaded; a file without a metric is one failed result.
-    """
-    found = [cls for cls in load_file(path) if issubclass(cls, Metric)]
-    if not found:
-        return [Result("registers_a_metric", False, "no class is decorated with @register from bench.metrics", "")]
-    results: list[Result] = []
-    for cls in found:
-        try:
-            one = cls()
-        except (TypeError, LitmusError) as error:
-            results.append(Result("declares_itself", False, f"every setting needs a default: {error}", cls.name))
-            continue
-        results += examine(one)
-    return results
+    """Every check on every metric that the file registers (bench.checks.result.of_file)."""
+    return of_file(path, Metric, "bench.metrics", examine)

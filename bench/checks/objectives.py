@@ -17,7 +17,7 @@ from torch import Tensor
 
 from bench.bases.toy import toy_network
 from bench.checks.contract import streams
-from bench.checks.result import Result, attempt
+from bench.checks.result import Result, attempt, demand, of_file
 from bench.checks.running import some
 from bench.core.rng import rng
 from bench.method import Network
@@ -25,7 +25,6 @@ from bench.network.calls import shapes
 from bench.network.schedule import KINDS, Schedule
 from bench.objectives import Batch, LitmusError, Needs, Objective
 from bench.objectives.plain import plain
-from bench.plugin.registry import load_file
 
 TIMES = 1000  # of the schedules that an objective is tried on
 
@@ -267,26 +266,9 @@ def examine(objective: Objective, checks: Sequence[Check] | None = None) -> list
 
 def check_objective(objective: Objective) -> None:
     """For an author's own test suite: AssertionError with a line for each check that `objective` fails."""
-    bad = [f"{r.name}: {r.message}" for r in examine(objective) if not r.ok]
-    assert not bad, f"{objective.name} fails the examination\n" + "\n".join(bad)
+    demand(examine(objective), f"{objective.name} fails the examination")
 
 
 def check_file(path: str | Path) -> list[Result]:
-    """Every check on every objective that the file registers, at its defaults.
-
-    Raises LitmusError when the file cannot be loaded; a file without an objective is one failed result.
-    """
-    found = [cls for cls in load_file(path) if issubclass(cls, Objective)]
-    if not found:
-        line = "no class is decorated with @register from bench.objectives"
-        return [Result("registers_an_objective", False, line)]
-    results: list[Result] = []
-    for cls in found:
-        try:
-            objective = cls()
-        except Exception as error:
-            why = f"every hyperparameter needs a default that is allowed: {error}"
-            results.append(Result("declares_itself", False, why, cls.name))
-            continue
-        results += examine(objective)
-    return results
+    """Every check on every objective that the file registers (bench.checks.result.of_file)."""
+    return of_file(path, Objective, "bench.objectives", examine)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.checks.result import Result, attempt
+from bench.checks.result import Result, attempt, demand
 from bench.core.errors import LitmusError
 from bench.tasks import KINDS, SPLITS, Task, TaskSource, source
 from bench.tasks.task import open_picture, without
@@ -143,5 +143,4 @@ def examine(name: str, checks: Sequence[Check] | None = None) -> list[Result]:
 
 def check_task(name: str) -> None:
     """For a source's own test suite: AssertionError with a line for each check that the task `name` fails."""
-    bad = [f"{r.name}: {r.message}" for r in examine(name) if not r.ok]
-    assert not bad, f"{name} fails the examination\n" + "\n".join(bad)
+    demand(examine(name), f"{name} fails the examination")

@@ -16,6 +16,7 @@ from bench.bases.toy_transformers import toy_transformer
 from bench.checks import contract as checks
 from bench.method import LitmusError, Method, make
 from bench.network.sites import sites
+from bench.plugin.registry import load_file
 
 
 @pytest.fixture(scope="module")
@@ -306,7 +307,7 @@ def test_an_error_under_vmap_says_file_and_line_too(plugin, monkeypatch):
 
 
 def test_a_clash_of_names_says_the_files_of_both(plugin, tmp_path):
-    checks.load_file(plugin(BROKEN.format(line="pass")))
+    load_file(plugin(BROKEN.format(line="pass")))
     other = tmp_path / "other.py"
     other.write_text(BROKEN.format(line="pass"))
     with pytest.raises(LitmusError) as told:

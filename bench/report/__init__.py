@@ -110,7 +110,8 @@ interval over tasks (seeds averaged inside a task).
 concept, follow: 0 = the frozen base (for follow: truth pictures of other prompts), 1 = truth pictures through the VAE.
 rank: the places that Holm-adjusted paired t tests leave open, for all rows at once; ties: rows that share a letter
 cannot be told apart by these tests; "1 seed": one seed per task;
-"copies": runs above truth, which copy their training pictures; failed runs count as headline 0.
+"copies": runs above truth, which copy their training pictures; runs that diverged or stopped by an error count as
+headline 0, and those that the machine ended (out of memory, timed out, crashed) have no score.
 """
 
 

@@ -1,6 +1,6 @@
 """The learning rate of each method, chosen on tuning tasks by one rule: the highest mean headline over the blocks.
 
-A failed run counts as 0 (as everywhere), and a best value at the edge of the range that was tried is flagged.
+A failed run counts as 0 and one that the machine ended as none (as everywhere), and a best value at the edge of the range that was tried is flagged.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from bench.records.record import MACHINE
 from bench.study import Frame
 from bench.study.stats import Interval, by_task, estimate
 
@@ -20,7 +21,8 @@ class Trial:
 
     lr: float
     score: Interval
-    failed: int
+    failed: int  # by itself, or by an error: scored 0
+    lost: int  # ended by the machine: no score
     complete: bool  # it met every block that its rivals met
 
 
@@ -56,7 +58,8 @@ def choose(frame: Frame, column: str = "headline") -> list[Choice]:
             group = rows[rows["lr"] == lr]
             score = estimate(by_task(group, column), name=f"tuning/{spec}/{lr:g}")
             complete = len(group) == blocks and bool(group[column].notna().all())
-            trials.append(Trial(lr, score, int(group["failed"].sum()), complete))
+            lost = int(group["status"].isin(MACHINE).sum())
+            trials.append(Trial(lr, score, int(group["failed"].sum()) - lost, lost, complete))
         means = {t.lr: t.score.value for t in trials if t.complete}
         best = max(means, key=lambda x: (means[x], -x)) if means else math.nan
         several = trained.loc[trained["spec"] == spec, "objective"].nunique() > 1 and objective != "plain"

@@ -139,15 +139,16 @@ def surroundings(base: str | None, offline: bool) -> None:
         say(f"fetching what is not here yet of {base.partition('?')[0]}: the first time this may take long")
 
 
-def rules_of(name: str, base: str | None) -> Protocol:
-    """The protocol called `name`, on `base` where one is given: then under a name of its own."""
+def rules_of(name: str, base: str | None, dry: bool = False) -> Protocol:
+    """The protocol called `name`, on `base` where one is given: then under a name of its own; `dry`: fetch nothing."""
     from bench.protocol.models import load_protocol
     from bench.runner import single
 
     rules = load_protocol(name)
     if base is not None:
         rules = single.on(rules, base)
-    surroundings(rules.base, False)
+    if not dry:
+        surroundings(rules.base, False)
     return rules
 
 
@@ -158,8 +159,10 @@ def planned_board(
     retry: bool,
     device: str | None = None,
     save: bool = False,
+    dry: bool = False,
+    tuned: bool = False,
 ) -> Board:
-    """What the protocol still has to run, said in a line; LitmusError for a study. `save` as in board.plan."""
+    """What the protocol still has to run, said in a line; LitmusError for a study. The last three as in board.plan."""
     from bench.runner import board
 
     if protocol.anova:
@@ -167,9 +170,11 @@ def planned_board(
     if workers:
         limits = protocol.limits.model_copy(update={"workers": workers})
         protocol = protocol.model_copy(update={"limits": limits})
-    planned = board.plan(protocol, folder, retry, device=device or "", save=save)
+    planned = board.plan(protocol, folder, retry, device=device or "", save=save, dry=dry, tuned=tuned)
     for note in planned.notes:
         say(f"note: {note}")
+    for one in planned.away:
+        say(f"not here, to be fetched before it can run: {one}")
     say(planned.headline())
     return planned
 

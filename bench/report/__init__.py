@@ -30,11 +30,12 @@ class Written:
 
 
 def state(board: Path) -> str:
-    """sha256 over a board's records and pictures and over the code that makes reports of them."""
+    """sha256 over a board's title, records and pictures and over the code that makes reports of them."""
+    from bench.records.about import about
     from bench.records.features import SUFFIX
 
     code = Path(__file__).parents[1]
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(about(board).title.encode())
     runs = [file for file in (board / "runs").glob("*") if not file.name.endswith(SUFFIX)]  # large, and not shown
     for file in sorted([*runs, *(code / "report").rglob("*.*"), *(code / "study").glob("*.py")]):
         if file.suffix != ".pyc":
@@ -93,7 +94,7 @@ def markdown(m: Material) -> str:
     """The whole table.md."""
     from bench.report import sheet, table
 
-    parts = [f"# {sheet.markdown_text(m.name)}\n\n{sheet.markdown_text(m.summary)}\n"]
+    parts = [f"# {sheet.markdown_text(m.heading)}\n\n{sheet.markdown_text(m.summary)}\n"]
     if m.warnings:
         parts.append("\n".join(f"- {sheet.markdown_text(w)}" for w in m.warnings) + "\n")
     for board in m.boards:
@@ -136,6 +137,8 @@ def terminal(board: Path, console: Console, material: Material | None = None) ->
     from bench.report.material import gather
 
     m = material or gather(board)
+    console.print(Text(sheet.printable(m.heading), style="bold"))
+    console.print()
     for part in m.boards:
         shown = table.main_sheet(part)
         console.print(sheet.terminal(shown, console.width))

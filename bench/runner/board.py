@@ -14,6 +14,7 @@ from bench.core.paths import results
 from bench.core.settings import ALONE, Settings
 from bench.core.text import span
 from bench.protocol.models import PSEUDO, Protocol
+from bench.records.about import remember
 from bench.records.lost import remedy, told
 from bench.records.provenance import cores
 from bench.records.record import Record, Run, Stored, read_stored
@@ -38,6 +39,7 @@ class Board:
     notes: tuple[str, ...] = ()
     settings: Settings = ALONE
     stored: Stored = field(default_factory=Stored)  # all that the folder held, whatever it belongs to
+    away: tuple[str, ...] = ()  # of a dry plan: what must be fetched first; its keys are then nobody's
     limit: str = LIMIT  # what sets the seconds that a run may take, for the line about one that took longer
 
     @property
@@ -61,6 +63,8 @@ class Board:
 
     def headline(self) -> str:
         """`quick: 56 runs, 12 done, 44 to run on 2 workers (about 9 min)`."""
+        if self.away:
+            return f"{self.protocol.name}: {len(self.plan)} runs; which of them are done is known once all is here"
         line = f"{self.protocol.name}: {len(self.plan)} runs, {len(self.have)} done, {len(self.todo)} to run"
         if self.again:
             counts = Counter(record.status for record in self.again.values())
@@ -82,21 +86,28 @@ def plan(
     device: str = "",
     stored: Stored | None = None,
     save: bool = False,
+    dry: bool = False,
+    tuned: bool = False,
 ) -> Board:
     """Look up what `protocol` names and compare it with the records in `folder` (default: results/<name>).
 
     `catalogue`, and `stored` of this folder, for a caller that has looked already. With `save` the notes say which
-    formats of other tools cannot hold a method's adapter (see `saving`).
+    formats of other tools cannot hold a method's adapter (see `saving`). With `dry` nothing is fetched: `away` says
+    what would have to be. With `tuned` methods that are given no learning rate get the one that a sweep found.
     """
     folder = folder or results() / protocol.name
-    catalogue = catalogue or ask(protocol, device, save)
+    catalogue = catalogue or ask(protocol, device, save, dry)
+    if tuned:
+        from bench.runner.tuned import with_rates
+
+        catalogue = with_rates(protocol, catalogue)
     stored = stored or read_stored(folder)
     scores: dict[str, dict[float, float]] = {}
     while True:
         runs = expand(protocol, catalogue, scores)
         todo, have = missing(runs, stored, retry_failed)
         if scores == (scores := _searched(protocol, catalogue, runs, have)):  # nothing more to learn from the records
-            return Board(protocol, folder, runs, todo, have, catalogue.notes, Settings(device), stored)
+            return Board(protocol, folder, runs, todo, have, catalogue.notes, Settings(device), stored, catalogue.away)
 
 
 def _searched(
@@ -146,6 +157,7 @@ def run(board: Board, say: Say, command: tuple[str, ...] = COMMAND, queue: Queue
     `queue` holds what is missing in an order of its own.
     """
     with lock(board.folder):
+        remember(board.folder, board.protocol)
         for part in (board.folder / "runs").glob(".*.part"):  # halves of files from a runner that was killed
             with contextlib.suppress(OSError):
                 part.unlink()
@@ -225,9 +237,7 @@ def choices(records: list[Record]) -> tuple[list[str], list[list[str]], str]:
     rows = []
     for choice in choose(tidy(records).frame):
         best = choice.best
-        tried = " ".join(
-            f"{t.lr:g}:{t.score.value:.3f}" + (f"({t.failed} failed)" if t.failed else "") for t in choice.trials
-        )
+        tried = " ".join(f"{t.lr:g}:{t.score.value:.3f}" + (f"({t.note})" if t.note else "") for t in choice.trials)
         edge = f"the {choice.edge} tried" if choice.edge else ""
         score = f"{best.score.value:.3f}" if best else "none was scored"
         rows.append([choice.spec, f"{choice.lr:g}", score, edge, tried])

@@ -1,6 +1,7 @@
 """The learning rate of each method, chosen on tuning tasks by one rule: the highest mean headline over the blocks.
 
-A failed run counts as 0 and one that the machine ended as none (as everywhere), and a best value at the edge of the range that was tried is flagged.
+A failed run counts as 0 and one that the machine ended has no score, as everywhere; a best value at the edge of the
+range that was tried is flagged.
 """
 
 from __future__ import annotations
@@ -24,6 +25,12 @@ class Trial:
     failed: int  # by itself, or by an error: scored 0
     lost: int  # ended by the machine: no score
     complete: bool  # it met every block that its rivals met
+
+    @property
+    def note(self) -> str:
+        """Which of its runs have no score of their own: "2 failed", "1 ended by the machine", or ""."""
+        parts = [f"{self.failed} failed"] * bool(self.failed) + [f"{self.lost} ended by the machine"] * bool(self.lost)
+        return ", ".join(parts)
 
 
 @dataclass(frozen=True)

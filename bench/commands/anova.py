@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from bench.commands.options import WORKERS
-from bench.commands.shared import finish, print_table, say, surroundings
+from bench.commands.shared import finish, parts, print_table, say, surroundings
 from bench.core.errors import LitmusError
 
 
@@ -133,9 +133,14 @@ def _positions(base: str, factors: object) -> None:
 
 def write_report(folder: Path) -> None:
     """Write a study's report and say where it is."""
+    say(
+        f"the report of {folder}, from its records, which may take half a minute"
+    )  # before pandas and matplotlib are loaded
     from bench.report import anova as pages
 
-    for path in pages.write(folder):
+    with parts() as tell:
+        paths = pages.write(folder, tell)
+    for path in paths:
         if path.suffix in (".md", ".json"):
             print(path)
     print(folder / "figures")

@@ -93,6 +93,36 @@ def counting(bases: Sequence[str], doing: str = "counting", what: str = "method"
         yield move
 
 
+@contextmanager
+def parts() -> Iterator[Callable[[str, int, int], None]]:
+    """A function tell(doing, done, of) to be called before each part of a work of several kinds of parts.
+
+    On standard error; in a terminal a bar for what is done now, elsewhere a line for each kind of part.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        said: set[str] = set()
+
+        def line(doing: str, done: int, of: int) -> None:
+            if doing not in said:
+                say(doing + (f" ({of})" if of > 1 else ""))
+            said.add(doing)
+
+        yield line
+        return
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("")
+
+        def move(doing: str, done: int, of: int) -> None:
+            bar.update(task, description=doing, completed=done, total=of)
+
+        yield move
+
+
 # --- names for shell completion: cheap, so without torch ----------------------------------------------------------
 
 

@@ -38,11 +38,11 @@ class Rate:
     objective: str
     edge: str  # "lowest" or "highest" where it is the last that was tried
 
-    def told(self, one: Competitor) -> str:
-        """The rate in words, for `one`."""
+    def told(self, one: Competitor, goal: str) -> str:
+        """The rate in words, for `one` trained with the objective `goal`."""
         many = f"{self.tasks} tuning task{'s' * (self.tasks > 1)}"
         text = f"{self.lr:g} (results/{self.board}, {many}, {self.steps} steps of {self.batch}"
-        text += f", objective {self.objective}" if self.objective != "plain" else ""
+        text += f", under the objective {self.objective}" if self.objective != goal else ""
         text += "" if self.hyper == one.hyper else ", found with settings that the method had before"
         return text + (f", the {self.edge} tried)" if self.edge else ")")
 
@@ -78,7 +78,7 @@ def with_rates(protocol: Protocol, catalogue: Catalogue) -> Catalogue:
             untuned.append(f"{one.spec} {one.lr:g}")
         else:
             competitors[spec] = replace(one, lr=rate.lr)
-            tuned.append(f"{one.spec} {rate.told(one)}")
+            tuned.append(f"{one.spec} {rate.told(one, goal)}")
     notes = list(catalogue.notes)
     if tuned:
         notes.append(f"tuned learning rates: {', '.join(tuned)}")

@@ -226,7 +226,9 @@ def test_a_full_disk(litmus, toy_protocol, small_disk, acted):
     assert "no space left on" in line
 
 
-def test_a_record_with_a_bad_byte_is_named_by_report_and_mended_by_bench(litmus, toy_protocol, litmus_home, acted):
+def test_a_record_with_a_bad_byte_is_named_by_report_and_by_bench_until_it_is_deleted(
+    litmus, toy_protocol, litmus_home, acted
+):
     protocol = toy_protocol()
     assert litmus("bench", protocol).code == 0
     runs = litmus_home / "results" / "toy" / "runs"
@@ -236,10 +238,17 @@ def test_a_record_with_a_bad_byte_is_named_by_report_and_mended_by_bench(litmus,
     assert said.code == 1
     assert str(bad) in said.err
     assert (litmus_home / "results" / "toy" / "table.md").is_file()
+    spoilt = bad.read_bytes()
+    said = litmus("bench", protocol)
+    assert said.code == 1
+    assert "0 to run, 1 that cannot be read" in said.err
+    assert f"{bad} is not a record" in said.err
+    assert "delete it, and the next call runs it again" in said.err
+    assert bad.read_bytes() == spoilt
+    bad.unlink()
     said = litmus("bench", protocol)
     assert said.code == 0
     assert "1 to run" in said.err
-    assert bad.name in said.err
     assert litmus("report", "toy").code == 0
 
 

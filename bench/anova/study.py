@@ -108,7 +108,7 @@ def plan(
         runs |= planned.plan
         notes += planned.notes
     by_key, ordered = _match(chosen, places, runs)
-    todo, have = board.missing(ordered, stored.records, retry_failed)
+    todo, have = board.missing(ordered, stored, retry_failed)
     whole = board.Board(protocol, folder, ordered, todo, have, tuple(notes), stored=stored)
     return Study(whole, by_key, places, len(pairs) * len(forms(a)) * len(blocks), len(blocks), each, a.budget)
 

@@ -45,6 +45,11 @@ def snapshot(spec: Spec) -> tuple[Path, str]:
         raise LitmusError(line) from error
 
 
+def cached(spec: Spec) -> tuple[Path, str] | None:
+    """(folder, commit) of `spec` in the hub's cache, None where it is not whole there; asks no network."""
+    return _cached(spec, spec.revision or "main")
+
+
 def _cached(spec: Spec, revision: str) -> tuple[Path, str] | None:
     """The snapshot in the hub's cache, if every component is in it."""
     from huggingface_hub import snapshot_download

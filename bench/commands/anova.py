@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from bench.commands.options import WORKERS
-from bench.commands.shared import finish, print_table, say
+from bench.commands.shared import finish, parts, print_table, say, surroundings
 from bench.core.errors import LitmusError
 
 
@@ -90,6 +90,8 @@ def anova(
     table |= {"base": base} if base else {}
     table["limits"] |= {"workers": workers} if workers else {}
     rules = make_protocol(table, rules.name)
+    if not (publish or report):
+        surroundings(rules.base, False)  # a design is made on the base's own network, also for --plan
     assert rules.anova is not None
     if positions:
         _positions(rules.base, rules.anova)
@@ -114,7 +116,7 @@ def anova(
     records = study.run(planned, say)
     say(board.summary(planned.board, records))
     write_report(folder)
-    finish(board.failures(records))
+    finish(board.failures(records) + planned.board.unread)
 
 
 def _positions(base: str, factors: object) -> None:
@@ -131,9 +133,14 @@ def _positions(base: str, factors: object) -> None:
 
 def write_report(folder: Path) -> None:
     """Write a study's report and say where it is."""
+    say(
+        f"the report of {folder}, from its records, which may take half a minute"
+    )  # before pandas and matplotlib are loaded
     from bench.report import anova as pages
 
-    for path in pages.write(folder):
+    with parts() as tell:
+        paths = pages.write(folder, tell)
+    for path in paths:
         if path.suffix in (".md", ".json"):
             print(path)
     print(folder / "figures")

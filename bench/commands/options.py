@@ -27,7 +27,9 @@ BASE = Annotated[
         show_default=False,
     ),
 ]
-RETRY = Annotated[bool, typer.Option("--retry-failed", help="run again what ended in error, oom, timeout or crashed")]
+RETRY = Annotated[
+    bool, typer.Option("--retry-failed", help="run again what ended in error, and what the machine ended thrice")
+]
 
 # --- adapters' files ------------------------------------------------------------------------------------------------
 

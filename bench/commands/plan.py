@@ -18,14 +18,19 @@ def plan(
 ) -> None:
     """Show what a protocol would run, and how much of it is done.
 
+    Runs and fetches nothing; what a run would have to fetch is said.
+
     Example: `litmus plan quick --every`
     """
     from bench.runner import board
     from bench.runner.progress import cell
 
-    planned = planned_board(rules_of(protocol, base), results, None, False)
+    planned = planned_board(rules_of(protocol, base, dry=True), results, None, False, dry=True)
     if every:
-        rows = [[key, planned.status(key), cell(run)] for key, run in planned.plan.items()]
+        rows = [["" if planned.away else key, planned.status(key), cell(run)] for key, run in planned.plan.items()]
         print_table(["key", "status", "run"], rows)
-    else:
-        print_table(["method", "lr", "objective", "tasks", "seeds", "runs", "done"], board.by_row(planned))
+        return
+    rows = board.by_row(planned)
+    if planned.away:
+        rows = [[*row[:-1], "?"] for row in rows]
+    print_table(["method", "lr", "objective", "tasks", "seeds", "runs", "done"], rows)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
 
-from bench.commands.shared import progress, say
+from bench.commands.shared import parts, say
 from bench.report.results import board_folder, board_names
 
 
@@ -47,8 +48,8 @@ def rescore(
     from bench.runner.launch import lock
 
     folder = board_folder(board)
-    with lock(folder), progress("scoring") as move:
-        found = records.rescore(folder, metric or (), every, dry_run or without_features, move)
+    with lock(folder), parts() as tell:
+        found = records.rescore(folder, metric or (), every, dry_run or without_features, partial(tell, "scoring"))
     if without_features:
         for path in found.without:
             print(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -16,14 +17,17 @@ def run(
         list[str], typer.Option(help="folder:PATH, or a task's name (litmus tasks)", autocompletion=task_names)
     ],
     method: Annotated[
-        list[str], typer.Option("--method", "-m", help="lora, lora[rank=8], ...", autocompletion=method_names)
+        list[str],
+        typer.Option("--method", "-m", help="lora, lora[rank=8], lora[lr=0.002], ...", autocompletion=method_names),
     ],
     identifier: Annotated[
         str | None, typer.Option(help="the rare word that stands for the concept in captions")
     ] = None,
     class_word: Annotated[str | None, typer.Option(help="what the pictures show: dog, mug, ...")] = None,
     kind: Annotated[str | None, typer.Option(help="subject or style")] = None,
-    lr: Annotated[float | None, typer.Option(help="learning rate  [default: each method's own]")] = None,
+    lr: Annotated[
+        float | None, typer.Option(help="learning rate  [default: as tuned on this base, else each method's own]")
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="training steps  [default: 120]")] = None,
     batch: Annotated[int | None, typer.Option(help="pictures per step  [default: 4]")] = None,
     seeds: Annotated[str, typer.Option(help="0 or 0,1,2 or 0-4")] = "0",
@@ -56,7 +60,8 @@ def run(
 ) -> None:
     """Fine-tune on your pictures; see scores and samples.
 
-    A folder needs one word for what it shows and a rare word that will stand for it.
+    A folder needs one word for what it shows and a rare word that will stand for it. Learning rates are those that
+    sweeps in results found on the same base; which they are, and what is untuned, is said.
 
     Examples:
 
@@ -99,10 +104,11 @@ def run(
             compile=compile or None,
         ),
     )
-    planned = planned_board(protocol, folder, workers, retry_failed, device, save)
+    planned = planned_board(protocol, folder, workers, retry_failed, device, save, tuned=True)
+    planned = replace(planned, limit="--timeout")
     if save:
         planned = board.saving(planned)
     records = board.run(planned, say)
     print_table(*single.scores(records))
     say(f"sample pictures and records: {folder / 'runs'}   tables and page: litmus report {folder}")
-    finish(board.failures(records))
+    finish(board.failures(records) + planned.unread)

@@ -94,19 +94,33 @@ def counting(bases: Sequence[str], doing: str = "counting", what: str = "method"
 
 
 @contextmanager
-def progress(doing: str) -> Iterator[Callable[[int, int], None]]:
-    """A function to be called with how much is done and of how much: a bar with the time that is left, in a terminal.
+def parts() -> Iterator[Callable[[str, int, int], None]]:
+    """A function tell(doing, done, of) to be called before each part of a work of several kinds of parts.
 
-    On standard error; elsewhere nothing is said.
+    On standard error; in a terminal a bar for what is done now, elsewhere a line for each kind of part.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn(doing), BarColumn(), MofNCompleteColumn(), TextColumn("about"), TimeRemainingColumn())
     console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    if not console.is_terminal:
+        said: set[str] = set()
+
+        def line(doing: str, done: int, of: int) -> None:
+            if doing not in said:
+                say(doing + (f" ({of})" if of > 1 else ""))
+            said.add(doing)
+
+        yield line
+        return
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("")
+
+        def move(doing: str, done: int, of: int) -> None:
+            bar.update(task, description=doing, completed=done, total=of)
+
+        yield move
 
 
 # --- names for shell completion: cheap, so without torch ----------------------------------------------------------
@@ -155,15 +169,16 @@ def surroundings(base: str | None, offline: bool) -> None:
         say(f"fetching what is not here yet of {base.partition('?')[0]}: the first time this may take long")
 
 
-def rules_of(name: str, base: str | None) -> Protocol:
-    """The protocol called `name`, on `base` where one is given: then under a name of its own."""
+def rules_of(name: str, base: str | None, dry: bool = False) -> Protocol:
+    """The protocol called `name`, on `base` where one is given: then under a name of its own; `dry`: fetch nothing."""
     from bench.protocol.models import load_protocol
     from bench.runner import single
 
     rules = load_protocol(name)
     if base is not None:
         rules = single.on(rules, base)
-    surroundings(rules.base, False)
+    if not dry:
+        surroundings(rules.base, False)
     return rules
 
 
@@ -174,8 +189,10 @@ def planned_board(
     retry: bool,
     device: str | None = None,
     save: bool = False,
+    dry: bool = False,
+    tuned: bool = False,
 ) -> Board:
-    """What the protocol still has to run, said in a line; LitmusError for a study. `save` as in board.plan."""
+    """What the protocol still has to run, said in a line; LitmusError for a study. The last three as in board.plan."""
     from bench.runner import board
 
     if protocol.anova:
@@ -183,9 +200,11 @@ def planned_board(
     if workers:
         limits = protocol.limits.model_copy(update={"workers": workers})
         protocol = protocol.model_copy(update={"limits": limits})
-    planned = board.plan(protocol, folder, retry, device=device or "", save=save)
+    planned = board.plan(protocol, folder, retry, device=device or "", save=save, dry=dry, tuned=tuned)
     for note in planned.notes:
         say(f"note: {note}")
+    for one in planned.away:
+        say(f"not here, to be fetched before it can run: {one}")
     say(planned.headline())
     return planned
 

@@ -36,4 +36,6 @@ def sweep(
     header, rows, rule = board.choices(list(records.values()))
     print_table(header, rows)
     print(f"rule: {rule}")
-    finish(board.failures(records, tolerated=("diverged",)))  # a rate that is too high is what a sweep looks for
+    finish(
+        board.failures(records, tolerated=("diverged",)) + planned.unread
+    )  # a rate that is too high is what a sweep looks for

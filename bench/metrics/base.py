@@ -21,7 +21,7 @@ Score = np.ndarray | float | None
 # Columns that a tidy frame has beside the scores (bench.study.frame): no metric may be called so.
 RESERVED = frozenset((
     "key", "row", "spec", "method", "trained", "lr", "objective", "base", "task", "kind", "seed", "status", "failed",
-    "machine", "copies", "concept_norm", "follow_norm", "headline",
+    "machine", "workers", "threads", "copies", "concept_norm", "follow_norm", "headline",
 ))  # fmt: skip
 
 

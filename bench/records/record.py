@@ -22,6 +22,10 @@ SCHEMA = 1
 
 Status = Literal["ok", "diverged", "error", "oom", "timeout", "crashed"]
 
+# What the machine did and not the method: such a run has no score, and the next call of its board does it again.
+MACHINE = ("oom", "timeout", "crashed")
+ATTEMPTS = 3  # in all; after these only --retry-failed does it again
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="ignore", protected_namespaces=())
@@ -133,6 +137,7 @@ class Record(_Part):
     run: Run
     status: Status
     error: str = ""  # one line when status is not "ok"
+    attempts: int = 1  # how often the run was begun, this time included; older records do not say and count 1
     kind: str = ""  # of the task: "subject" or "style"; "" in older records, and where the task was not reached
     scores: dict[str, float | None] = {}
     metrics: dict[str, int] = {}  # metric -> version its score was computed with; older records have none: version 1
@@ -146,6 +151,11 @@ class Record(_Part):
     @property
     def ok(self) -> bool:
         return self.status == "ok"
+
+    @property
+    def lost(self) -> bool:
+        """Whether the machine ended it (MACHINE): it says nothing of the method."""
+        return self.status in MACHINE
 
 
 def finite(value: Any) -> Any:
@@ -167,13 +177,20 @@ def write(record: Record, folder: Path) -> Path:
     return path
 
 
-def _upgrade(table: dict[str, Any]) -> dict[str, Any]:
+class NewerSchema(LitmusError):
+    """A record that a newer litmus wrote."""
+
+
+def _upgrade(table: dict[str, Any], name: str) -> dict[str, Any]:
     """An older record's table in today's schema; each schema change adds its step here."""
     version = table.get("schema_version")
     if not isinstance(version, int) or version < 1:
         raise ValueError("it has no schema_version")
     if version > SCHEMA:
-        raise ValueError(f"its schema {version} is newer than this litmus reads ({SCHEMA}): update litmus")
+        raise NewerSchema(
+            f"{name} is a record of a newer litmus (schema {version}; this one reads up to {SCHEMA}): update litmus to "
+            "read it, or choose another folder with --results or --out"
+        )
     return table
 
 
@@ -188,13 +205,15 @@ def read(path: Path) -> Record:
 def parse(text: str | bytes, name: str) -> Record:
     """The record that is written in `text`; LitmusError with the `name` of its place when it is none."""
     try:
-        return Record.model_validate(_upgrade(json.loads(text)))
+        return Record.model_validate(_upgrade(json.loads(text), name))
     except ValidationError as error:
         fault = error.errors()[0]
         where = ".".join(str(part) for part in fault["loc"])
-        raise LitmusError(f"{name} is not a record: {where}: {fault['msg']}; delete it and run again") from None
+        raise LitmusError(
+            f"{name} is not a record: {where}: {fault['msg']}; delete it, and the next call runs it again"
+        ) from None
     except (ValueError, AttributeError) as error:  # JSON and UTF-8 errors are ValueErrors
-        raise LitmusError(f"{name} is not a record: {error}; delete it and run again") from None
+        raise LitmusError(f"{name} is not a record: {error}; delete it, and the next call runs it again") from None
 
 
 def files(board: Path) -> list[Path]:
@@ -204,10 +223,15 @@ def files(board: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class Stored:
-    """What a board's folder holds: its readable records by key, and a line for each file that is not a record."""
+    """What a board's folder holds: its readable records by key, and by the name of each other file why it is none."""
 
     records: dict[str, Record] = field(default_factory=dict)
-    faults: list[str] = field(default_factory=list)
+    unread: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def faults(self) -> list[str]:
+        """A line for each file that is not a record."""
+        return list(self.unread.values())
 
 
 def read_stored(board: Path) -> Stored:
@@ -217,7 +241,7 @@ def read_stored(board: Path) -> Stored:
         try:
             found.records[path.stem] = read(path)
         except LitmusError as error:
-            found.faults.append(str(error))
+            found.unread[path.stem] = str(error)
     return found
 
 

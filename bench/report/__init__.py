@@ -30,11 +30,12 @@ class Written:
 
 
 def state(board: Path) -> str:
-    """sha256 over a board's records and pictures and over the code that makes reports of them."""
+    """sha256 over a board's title, records and pictures and over the code that makes reports of them."""
+    from bench.records.about import about
     from bench.records.features import SUFFIX
 
     code = Path(__file__).parents[1]
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(about(board).title.encode())
     runs = [file for file in (board / "runs").glob("*") if not file.name.endswith(SUFFIX)]  # large, and not shown
     for file in sorted([*runs, *(code / "report").rglob("*.*"), *(code / "study").glob("*.py")]):
         if file.suffix != ".pyc":
@@ -93,7 +94,7 @@ def markdown(m: Material) -> str:
     """The whole table.md."""
     from bench.report import sheet, table
 
-    parts = [f"# {sheet.markdown_text(m.name)}\n\n{sheet.markdown_text(m.summary)}\n"]
+    parts = [f"# {sheet.markdown_text(m.heading)}\n\n{sheet.markdown_text(m.summary)}\n"]
     if m.warnings:
         parts.append("\n".join(f"- {sheet.markdown_text(w)}" for w in m.warnings) + "\n")
     for board in m.boards:
@@ -110,7 +111,8 @@ interval over tasks (seeds averaged inside a task).
 concept, follow: 0 = the frozen base (for follow: truth pictures of other prompts), 1 = truth pictures through the VAE.
 rank: the places that Holm-adjusted paired t tests leave open, for all rows at once; ties: rows that share a letter
 cannot be told apart by these tests; "1 seed": one seed per task;
-"copies": runs above truth, which copy their training pictures; failed runs count as headline 0.
+"copies": runs above truth, which copy their training pictures; runs that diverged or stopped by an error count as
+headline 0, and those that the machine ended (out of memory, timed out, crashed) have no score.
 """
 
 
@@ -135,6 +137,8 @@ def terminal(board: Path, console: Console, material: Material | None = None) ->
     from bench.report.material import gather
 
     m = material or gather(board)
+    console.print(Text(sheet.printable(m.heading), style="bold"))
+    console.print()
     for part in m.boards:
         shown = table.main_sheet(part)
         console.print(sheet.terminal(shown, console.width))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,28 +34,51 @@ CAPTIONS = {
 }
 
 
-def write(board: Path) -> list[Path]:
-    """Write the report of the study in `board`; returns the paths. LitmusError where there is nothing to report."""
+Tell = Callable[[str, int, int], None]  # tell(what is done now, how many of these parts are done, of how many)
+
+
+def write(board: Path, tell: Tell = lambda doing, done, of: None) -> list[Path]:
+    """Write the report of the study in `board`; returns the paths. LitmusError where there is nothing to report.
+
+    It takes half a minute: `tell` is called before each part of the work.
+    """
+
+    def each(items: Sequence[str], doing: str) -> Iterator[str]:
+        for done, item in enumerate(items):
+            tell(doing, done, len(items))
+            yield item
+
+    tell("reading the records", 0, 1)
     grid = read(board)
+    tell("looking for a score that varies", 0, 1)
     column = next((c for c in COLUMNS if answer(grid, c, light=True)), COLUMNS[0])
-    found = [a for kind in ("all", "subject", "style") if (a := answer(grid, column, kind)) and "pair" in a.means]
+    found = [
+        a
+        for kind in each(("all", "subject", "style"), f"analysing {column}, all tasks and by kind of task")
+        if (a := answer(grid, column, kind)) and "pair" in a.means
+    ]
     if not found:
         raise LitmusError(f"{board}: too few finished cells for an analysis: run litmus anova longer")
     if len(found) == 2:  # one kind only: `all` is the same
         found = found[:1]
     main = found[0]
-    scores = {c: a for c in grid.responses if (a := answer(grid, c, light=True)) and "pair" in a.means}
-    drawn = {
-        "heat": draw.heat(found),
-        "effects": draw.effects(main),
-        "main": draw.main_effects(main),
-        "interactions": draw.interactions(main),
-        "residuals": draw.residuals(main),
-        "probe": draw.probe(grid.probe, _probed(grid, found)),
+    scores = {
+        c: a
+        for c in each(grid.responses, "analysing every score")
+        if (a := answer(grid, c, light=True)) and "pair" in a.means
     }
+    draws = {
+        "heat": lambda: draw.heat(found),
+        "effects": lambda: draw.effects(main),
+        "main": lambda: draw.main_effects(main),
+        "interactions": lambda: draw.interactions(main),
+        "residuals": lambda: draw.residuals(main),
+        "probe": lambda: draw.probe(grid.probe, _probed(grid, found)),
+    }
+    drawn = {name: draws[name]() for name in each(tuple(draws), "drawing the figures")}
     files = {PAGE: page(grid, found, scores, [name for name, fig in drawn.items() if fig]).encode()}
-    for name, fig in drawn.items():
-        if fig:
+    for name in each(tuple(drawn), "writing the figures"):
+        if fig := drawn[name]:
             files[f"figures/anova-{name}.png"] = style.render(fig, "png")
             files[f"figures/anova-{name}.svg"] = style.render(fig, "svg")
     files[WINNER] = json.dumps(winner(grid, main), indent=1, ensure_ascii=False).encode() + b"\n"

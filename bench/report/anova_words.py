@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bench.records.record import MACHINE
 from bench.report.anova_figure import WORDS, level, word
 from bench.report.sheet import Cell, Head, Sheet
 from bench.report.value import number
@@ -41,7 +42,8 @@ def facts(grid: Grid) -> str:
     n, of = design["replicates"]
     seconds = float(frame["seconds_total"].sum())
     workers = max((r.provenance.machine.workers for r in grid.records if r.key in design["cells"]), default=1)
-    failed = int(frame["failed"].sum())
+    lost = int(frame["status"].isin(MACHINE).sum())
+    failed = int(frame["failed"].sum()) - lost
     text = (
         f"Study `{design['study']}`: {done} of {planned} planned cells ({n} of {of} replicates; the whole grid has "
         f"{design['grid']}), {frame['pair'].nunique()} pairs, tasks "
@@ -49,7 +51,8 @@ def facts(grid: Grid) -> str:
         f"{', '.join(map(str, sorted(set(frame['seed']))))}. The cells took {seconds / 3600:.1f} h of worker time, "
         f"{seconds / 3600 / workers:.1f} h with {workers} side by side."
     )
-    return text + (f" {failed} runs failed and count as headline 0." if failed else "")
+    text += f" {failed} runs failed and count as headline 0." if failed else ""
+    return text + (f" {lost} runs were ended by the machine and have no score." if lost else "")
 
 
 def decides(a: Answer) -> str:

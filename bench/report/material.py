@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from bench.core.errors import LitmusError, nearest
 from bench.core.style import COLOURS, Look, looks, style, visible
 from bench.protocol.models import UNTRAINED
+from bench.records.about import about
 from bench.records.record import Record, Stored, read_stored
 from bench.report import table
 from bench.report.sheet import Sheet
@@ -111,6 +112,16 @@ class Material:
     @property
     def spreads(self) -> list[Spread]:
         return seed_spread(self.tidy.frame, self.whole.reference) if self.whole.reference else []
+
+    @property
+    def title(self) -> str:
+        """The protocol's title, "" where none is known."""
+        return about(self.folder).title
+
+    @property
+    def heading(self) -> str:
+        """`quick: five methods on two subjects and two styles`."""
+        return f"{self.name}: {self.title}" if self.title else self.name
 
     @property
     def summary(self) -> str:

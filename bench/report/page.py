@@ -45,6 +45,8 @@ def html(
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template("page.html").render(
         name=m.name,
+        title=printable(m.title),
+        heading=printable(m.heading),
         summary=m.summary,
         warnings=[printable(w) for w in m.warnings],
         problems=[printable(p) for p in problems],

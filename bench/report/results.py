@@ -116,10 +116,11 @@ def tidy(records: Iterable[Record]) -> pd.DataFrame:
 
     Columns (float unless said; nan where it was not measured):
         key, row, spec, method, objective, base, task, kind, machine, status (str): the run; `row` is its name in
-            tables, `kind` is subject or style.
+            tables, `kind` is subject or style. workers, threads (int): processes side by side, torch threads of each.
         lr: learning rate, nan for `base` and `truth`. seed (int).
         trained, failed, copies (bool): `copies` is concept above 1.
-        concept, follow: 0 at the floor, 1 at the ceiling, not cut (docs/protocol.md); 0 for failed runs.
+        concept, follow: 0 at the floor, 1 at the ceiling, not cut (docs/protocol.md); 0 for failed runs, nan
+            for those that the machine ended (status oom, timeout, crashed).
         headline: concept times follow, each cut to [0, 1] before.
         concept_raw: the score behind concept: identity of subjects, style of styles.
         identity, style, text, attributes, drift, diversity, memorisation_gap, ...: raw scores (`litmus metrics`).

@@ -261,7 +261,7 @@ def tuning_sheet(choices: Sequence[Choice]) -> Sheet:
     rows = []
     for c in choices:
         tried = ", ".join(
-            f"{rate(t.lr)}: {number(t.score.value)}" + (f" ({t.failed} failed)" if t.failed else "") for t in c.trials
+            f"{rate(t.lr)}: {number(t.score.value)}" + (f" ({t.note})" if t.note else "") for t in c.trials
         )
         flags = [f"best is the {c.edge} rate tried: widen the range"] if c.edge in ("lowest", "highest") else []
         flags += ["one rate tried"] if c.edge == "only" else []

@@ -14,9 +14,11 @@ from bench.core.paths import results
 from bench.core.settings import ALONE, Settings
 from bench.core.text import span
 from bench.protocol.models import PSEUDO, Protocol
+from bench.records.about import remember
+from bench.records.lost import remedy, told
 from bench.records.provenance import cores
 from bench.records.record import Record, Run, Stored, read_stored
-from bench.runner.launch import COMMAND, Launcher, Stopped, lock, missing
+from bench.runner.launch import COMMAND, LIMIT, Launcher, Stopped, lock, missing
 from bench.runner.plan import Catalogue, expand
 from bench.runner.progress import progress
 from bench.runner.queue import Pace, Queue
@@ -37,6 +39,8 @@ class Board:
     notes: tuple[str, ...] = ()
     settings: Settings = ALONE
     stored: Stored = field(default_factory=Stored)  # all that the folder held, whatever it belongs to
+    away: tuple[str, ...] = ()  # of a dry plan: what must be fetched first; its keys are then nobody's
+    limit: str = LIMIT  # what sets the seconds that a run may take, for the line about one that took longer
 
     @property
     def workers(self) -> int:
@@ -46,9 +50,27 @@ class Board:
         """The status of a run of the plan, "" for one that is still to be run."""
         return self.have[key].status if key in self.have else ""
 
+    @property
+    def unread(self) -> list[str]:
+        """A line for each run of the plan whose record cannot be read: it is left as it is, and the run undone."""
+        return [line for key, line in self.stored.unread.items() if key in self.plan]
+
+    @property
+    def again(self) -> dict[str, Record]:
+        """The failed records of runs that are to be done again."""
+        found = self.stored.records
+        return {key: found[key] for key in self.todo if key in found and not found[key].ok}
+
     def headline(self) -> str:
         """`quick: 56 runs, 12 done, 44 to run on 2 workers (about 9 min)`."""
+        if self.away:
+            return f"{self.protocol.name}: {len(self.plan)} runs; which of them are done is known once all is here"
         line = f"{self.protocol.name}: {len(self.plan)} runs, {len(self.have)} done, {len(self.todo)} to run"
+        if self.again:
+            counts = Counter(record.status for record in self.again.values())
+            line += f" (again: {', '.join(f'{n} {told(s)}' for s, n in counts.most_common())})"
+        if self.unread:
+            line += f", {len(self.unread)} that cannot be read"
         if not self.todo:
             return line
         seconds = Pace(list(self.have.values())).left(list(self.todo.values()), self.workers)
@@ -64,21 +86,28 @@ def plan(
     device: str = "",
     stored: Stored | None = None,
     save: bool = False,
+    dry: bool = False,
+    tuned: bool = False,
 ) -> Board:
     """Look up what `protocol` names and compare it with the records in `folder` (default: results/<name>).
 
     `catalogue`, and `stored` of this folder, for a caller that has looked already. With `save` the notes say which
-    formats of other tools cannot hold a method's adapter (see `saving`).
+    formats of other tools cannot hold a method's adapter (see `saving`). With `dry` nothing is fetched: `away` says
+    what would have to be. With `tuned` methods that are given no learning rate get the one that a sweep found.
     """
     folder = folder or results() / protocol.name
-    catalogue = catalogue or ask(protocol, device, save)
+    catalogue = catalogue or ask(protocol, device, save, dry)
+    if tuned:
+        from bench.runner.tuned import with_rates
+
+        catalogue = with_rates(protocol, catalogue)
     stored = stored or read_stored(folder)
     scores: dict[str, dict[float, float]] = {}
     while True:
         runs = expand(protocol, catalogue, scores)
-        todo, have = missing(runs, stored.records, retry_failed)
+        todo, have = missing(runs, stored, retry_failed)
         if scores == (scores := _searched(protocol, catalogue, runs, have)):  # nothing more to learn from the records
-            return Board(protocol, folder, runs, todo, have, catalogue.notes, Settings(device), stored)
+            return Board(protocol, folder, runs, todo, have, catalogue.notes, Settings(device), stored, catalogue.away)
 
 
 def _searched(
@@ -98,7 +127,7 @@ def _searched(
         choice.spec: {
             t.lr: -1.0 if t.failed else t.score.value
             for t in choice.trials
-            if (choice.spec, t.lr) not in open_ and not math.isnan(t.score.value)
+            if (choice.spec, t.lr) not in open_ and not t.lost and not math.isnan(t.score.value)
         }
         for choice in choose(tidy(list(have.values())).frame)
         if choice.objective == catalogue.objectives[protocol.objective].spec
@@ -128,6 +157,7 @@ def run(board: Board, say: Say, command: tuple[str, ...] = COMMAND, queue: Queue
     `queue` holds what is missing in an order of its own.
     """
     with lock(board.folder):
+        remember(board.folder, board.protocol)
         for part in (board.folder / "runs").glob(".*.part"):  # halves of files from a runner that was killed
             with contextlib.suppress(OSError):
                 part.unlink()
@@ -151,6 +181,7 @@ def _launch(board: Board, command: tuple[str, ...], queue: Queue | None) -> None
             command=command,
             queue=queue,
             settings=board.settings,
+            limit=board.limit,
         )
         try:
             launcher.run()
@@ -186,14 +217,16 @@ def summary(board: Board, records: dict[str, Record]) -> str:
 
 
 def failures(records: dict[str, Record], tolerated: tuple[str, ...] = ()) -> list[str]:
-    """One line for each run that did not end well."""
+    """One line for each run that did not end well, and what is to be done about those that the machine ended."""
     from bench.runner.progress import cell
 
-    return [
+    lines = [
         f"{record.status}: {cell(record.run)}: {record.error or 'no message'}"
         for record in records.values()
         if not record.ok and record.status not in tolerated
     ]
+    lost = [record for record in records.values() if record.lost]
+    return [*lines, *([remedy(lost)] if lost else [])]
 
 
 def choices(records: list[Record]) -> tuple[list[str], list[list[str]], str]:
@@ -204,9 +237,7 @@ def choices(records: list[Record]) -> tuple[list[str], list[list[str]], str]:
     rows = []
     for choice in choose(tidy(records).frame):
         best = choice.best
-        tried = " ".join(
-            f"{t.lr:g}:{t.score.value:.3f}" + (f"({t.failed} failed)" if t.failed else "") for t in choice.trials
-        )
+        tried = " ".join(f"{t.lr:g}:{t.score.value:.3f}" + (f"({t.note})" if t.note else "") for t in choice.trials)
         edge = f"the {choice.edge} tried" if choice.edge else ""
         score = f"{best.score.value:.3f}" if best else "none was scored"
         rows.append([choice.spec, f"{choice.lr:g}", score, edge, tried])

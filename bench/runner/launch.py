@@ -24,12 +24,13 @@ from bench.core.errors import LitmusError
 from bench.core.files import DiskError, disk_line
 from bench.core.settings import ALONE, Settings
 from bench.records.provenance import cores, now, provenance
-from bench.records.record import Record, Run, read, write
+from bench.records.record import ATTEMPTS, MACHINE, Record, Run, Stored, read, write
 from bench.runner.progress import Progress
 from bench.runner.queue import Pace, Queue
 
-RETRIED = ("error", "oom", "timeout", "crashed")  # what --retry-failed runs again; diverged is a result
+RETRIED = ("error", *MACHINE)  # what --retry-failed runs again; diverged is a result
 COMMAND = (sys.executable, "-m", "bench.runner.worker")
+LIMIT = "limits.timeout of the protocol"  # what sets the seconds that a run may take
 MAX_STARTUP_FAILURES = 3  # workers that may die before their first run; after that it is the installation, not chance
 
 
@@ -63,17 +64,20 @@ def lock(board: Path) -> Iterator[None]:
 
 
 def missing(
-    plan: Mapping[str, Run], records: Mapping[str, Record], retry_failed: bool = False
+    plan: Mapping[str, Run], stored: Stored, retry_failed: bool = False
 ) -> tuple[dict[str, Run], dict[str, Record]]:
-    """The runs of `plan` without one of `records` (with `retry_failed` also those that failed), and the records it has.
+    """The runs of `plan` that are to be done, and the records it has.
 
-    `records` are those of a board by key (bench.records.record.read_stored); a file that cannot be read is not among
-    them, so that running again mends it.
+    To be done is what has no record among the board's `stored`, what the machine ended and was begun fewer than
+    ATTEMPTS times, and with `retry_failed` all that failed. A file that cannot be read is never written over, so that
+    its run is neither.
     """
-    have = {key: record for key, record in records.items() if key in plan}
-    if retry_failed:
-        have = {key: record for key, record in have.items() if record.status not in RETRIED}
-    return {key: run for key, run in plan.items() if key not in have}, have
+
+    def again(record: Record) -> bool:
+        return (record.lost and record.attempts < ATTEMPTS) or (retry_failed and record.status in RETRIED)
+
+    have = {key: record for key, record in stored.records.items() if key in plan and not again(record)}
+    return {key: run for key, run in plan.items() if key not in have and key not in stored.unread}, have
 
 
 @dataclass
@@ -84,6 +88,8 @@ class _Worker:
     process: subprocess.Popen[bytes]
     ready: bool = False
     job: tuple[str, Run] | None = None
+    before: Record | None = None  # the record that the job had: an old failure
+    attempt: int = 1  # how often the job was begun, this time included
     began: float = 0.0  # monotonic
     started: str = ""  # ISO 8601
     heard: bytes = field(default=b"", repr=False)
@@ -129,8 +135,9 @@ class Launcher:
         command: Sequence[str] = COMMAND,
         queue: Queue | None = None,
         settings: Settings = ALONE,
+        limit: str = LIMIT,
     ):
-        self.board, self.progress, self.timeout, self.command = board, progress, timeout, command
+        self.board, self.progress, self.timeout, self.command, self.limit = board, progress, timeout, command, limit
         self.pace = pace or Pace([])
         self.queue = Queue(todo, self.pace) if queue is None else queue
         self.wanted = max(1, min(workers or cores(), len(todo)))
@@ -204,7 +211,9 @@ class Launcher:
             return
         key, run = worker.job
         worker.began, worker.started, worker.last = time.monotonic(), now(), run.block
-        worker.tell(key=key, run=run.model_dump(mode="json"))
+        worker.before = before = self._stored(key)
+        worker.attempt = 1 + before.attempts if before and not before.ok else 1
+        worker.tell(key=key, run=run.model_dump(mode="json"), attempt=worker.attempt)
         self.progress.begins(worker.number, run)
 
     def _hear(self) -> None:
@@ -243,7 +252,7 @@ class Launcher:
     def _time(self) -> None:
         for worker in list(self.workers.values()):
             if worker.job and time.monotonic() - worker.began > self.timeout:
-                self._lost(worker, "timeout", f"took longer than {self.timeout:g} s (limits.timeout of the protocol)")
+                self._lost(worker, "timeout", f"took longer than {self.timeout:g} s ({self.limit})")
 
     def _died(self, worker: _Worker) -> None:
         code = worker.process.wait()
@@ -257,24 +266,24 @@ class Launcher:
             last = (log.read_text(errors="replace").strip() or "it said nothing").splitlines()[-1]
             raise LitmusError(f"the workers do not start: {last} (the whole log: {log})")
 
+    def _stored(self, key: str) -> Record | None:
+        """The record of a run as it lies there."""
+        path = self.board / "runs" / f"{key}.json"
+        with contextlib.suppress(LitmusError):
+            return read(path) if path.exists() else None
+        return None
+
     def _lost(self, worker: _Worker, status: str, error: str) -> None:
         """A run whose worker is gone or must go: a record says so, unless the worker had just written its own."""
         assert worker.job
         key, run = worker.job
         self._dismiss(worker)
-        path = self.board / "runs" / f"{key}.json"
-        record = None
-        if path.exists():
-            with contextlib.suppress(LitmusError):
-                record = read(path)
-                # With --retry-failed an old failure may still lie there.
-                record = record if record.provenance.started >= worker.started else None
-        if record is None:
+        record = self._stored(key)
+        if record is None or record == worker.before:
             about = provenance(worker.started, self.wanted)
-            record = Record.model_validate(
-                {"key": key, "run": run, "status": status, "error": error, "provenance": about}
-            )
-            write(record, path.parent)
+            parts = {"status": status, "error": error, "attempts": worker.attempt, "provenance": about}
+            record = Record.model_validate({"key": key, "run": run, **parts})
+            write(record, self.board / "runs")
         self._done(worker, record.status, record.error, time.monotonic() - worker.began)
 
 

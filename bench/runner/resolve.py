@@ -6,6 +6,7 @@ task that the protocol names: a wrong name or a broken picture is one line befor
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -18,21 +19,22 @@ if TYPE_CHECKING:
     from bench.tasks import Task
 
 
-def ask(protocol: Protocol, device: str = "", save: bool = False) -> Catalogue:
+def ask(protocol: Protocol, device: str = "", save: bool = False, dry: bool = False) -> Catalogue:
     """The catalogue of everything that `protocol` names. LitmusError for what is unknown, missing or broken.
 
-    With `save`, for runs that keep their adapters, its notes say which formats cannot hold one.
+    With `save`, for runs that keep their adapters, its notes say which formats cannot hold one. With `dry` nothing is
+    fetched: what would have to be is said in `away`, and then the digests are empty.
     """
-    request = _request(protocol, device, save)
+    request = _request(protocol, device, save, dry)
     return _read(subprocess.ask("bench.runner.resolve", request, "look up what the protocol names"))
 
 
-def look_up(protocol: Protocol, device: str = "", save: bool = False) -> Catalogue:
+def look_up(protocol: Protocol, device: str = "", save: bool = False, dry: bool = False) -> Catalogue:
     """`ask` in this process, for a caller that has torch loaded anyway."""
-    return _read(survey(_request(protocol, device, save)))
+    return _read(survey(_request(protocol, device, save, dry)))
 
 
-def _request(protocol: Protocol, device: str, save: bool) -> dict[str, Any]:
+def _request(protocol: Protocol, device: str, save: bool, dry: bool) -> dict[str, Any]:
     return {
         "base": protocol.base,
         "device": device,
@@ -43,6 +45,7 @@ def _request(protocol: Protocol, device: str, save: bool) -> dict[str, Any]:
         "min_snr": protocol.train.min_snr,
         "metrics": protocol.metrics,
         "save": save,
+        "dry": dry,
     }
 
 
@@ -56,6 +59,7 @@ def _read(answer: dict[str, Any]) -> Catalogue:
         base=answer["base"],
         notes=tuple(answer["notes"]),
         metrics=tuple(answer["metrics"]),
+        away=tuple(answer["away"]),
     )
 
 
@@ -83,6 +87,13 @@ def goal(spec: str) -> Goal:
 
 def survey(request: dict[str, Any]) -> dict[str, Any]:
     """The torch side of `ask`: a table that JSON can carry."""
+    from bench.runner.unfetched import no_network
+
+    with no_network() if request["dry"] else nullcontext():
+        return _survey(request)
+
+
+def _survey(request: dict[str, Any]) -> dict[str, Any]:
     from bench import tasks
     from bench.bases import base_facts, load_base, source_of
     from bench.extractors import acceptance, extractors_digest
@@ -92,6 +103,17 @@ def survey(request: dict[str, Any]) -> dict[str, Any]:
     competitors = {spec: asdict(competitor(spec)) for spec in request["specs"]}
     goals = {spec: asdict(goal(spec)) for spec in request["objectives"]}
     metrics = list(dict.fromkeys(metric(spec).spec for spec in request.get("metrics", ())))
+    named = {"competitors": competitors, "objectives": goals, "metrics": metrics}
+    if away := _away(request):
+        return {
+            **named,
+            "base": request["base"],
+            "tasks": {name: asdict(_guessed(name)) for name in request["tasks"]},
+            "base_digest": "",
+            "extractors_digest": "",
+            "notes": [],
+            "away": away,
+        }
     loaded = {name: tasks.load(name) for name in request["tasks"]}
     source = source_of(request["base"])
     name, base_digest, said = base_facts(request["base"], request["device"])
@@ -109,14 +131,32 @@ def survey(request: dict[str, Any]) -> dict[str, Any]:
             if unknown := loaded_base.unknown_words(task.texts()):
                 notes.append(unknown_line(task.name, unknown, request["base"]))
     return {
+        **named,
         "base": name,
-        "competitors": competitors,
-        "objectives": goals,
         "tasks": {name: asdict(TaskFacts(t.digest, t.has_truth, t.split)) for name, t in loaded.items()},
         **digests,
         "notes": notes,
-        "metrics": metrics,
+        "away": [],
     }
+
+
+def _away(request: dict[str, Any]) -> list[str]:
+    """What would have to be fetched, where nothing may be."""
+    if not request["dry"]:
+        return []
+    from bench.runner.unfetched import unfetched
+
+    return unfetched(request["base"], request["extractors"], request["tasks"])
+
+
+def _guessed(name: str) -> TaskFacts:
+    """A task of a plan that compares nothing; one that is not here has no truth, as only the world's tasks have it."""
+    from bench import tasks
+
+    if tasks.source(name).away(name):
+        return TaskFacts("", False, tasks.source(name).split_of(name))
+    found = tasks.load(name)
+    return TaskFacts(found.digest, found.has_truth, found.split)
 
 
 def without_format(specs: list[str]) -> list[str]:
@@ -147,8 +187,8 @@ def unknown_line(task: str, words: list[str], base: str) -> str:
     """What it means that captions or prompts of a task hold words that the base was never taught."""
     named = ", ".join(words[:20]) + (f" and {len(words) - 20} more" if len(words) > 20 else "")
     return (
-        f"{task}: the base {base} does not know the words: {named}; it reads each as the same blank token, so prompts "
-        "that differ only there give the same picture, and text scores of these prompts say little"
+        f"{task}: the base {base} does not know the words: {named}; it spells them in pieces of letters that it was "
+        "never taught, so what they add to a picture means nothing, and text scores of these prompts say little"
     )
 
 

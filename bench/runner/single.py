@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 from bench.bases import find_source
 from bench.core.errors import LitmusError
 from bench.metrics import listed
+from bench.plugin.spec import label, parse_spec
 from bench.protocol.models import Protocol, make_protocol
 from bench.records.record import Record
 from bench.tasks.base import source_of, unknown
@@ -91,16 +92,47 @@ def protocol(
         "train": given(steps=steps, batch=batch, dtype=dtype, **(training or {})),
         "sample": given(**(sampling or {})),
         "limits": given(timeout=timeout, workers=workers),
-        "methods": [given(spec=spec, lr=lr) for spec in methods],
+        "methods": [_row(spec, lr) for spec in methods],
     }
-    return make_protocol(table, "litmus run")
+    try:
+        return make_protocol(table, "litmus run")
+    except LitmusError as error:
+        raise LitmusError(_in_options(str(error))) from None
+
+
+# Where an option's name is not its field's.
+OPTIONS = {"sample.steps": "--sample-steps", "spec": "--method"}
+FIELD = re.compile(r"litmus run: (?:(methods)\.\d+\.)?((?:train|sample|limits)\.)?(\w+)(?:\.\d+)?: ")
+
+
+def _in_options(line: str) -> str:
+    """The line about a fault of a protocol that nobody wrote, with the option in place of the protocol's key."""
+    found = FIELD.match(line)
+    if not found:
+        return line
+    _, table, name = found.groups()
+    option = OPTIONS.get(f"{table or ''}{name}") or OPTIONS.get(name) or "--" + name.replace("_", "-")
+    return f"{option}: {line[found.end() :]}"
+
+
+def _row(spec: str, lr: float | None) -> dict[str, Any]:
+    """A method with its learning rate: the one in its brackets, `lora[lr=0.002]`, else `lr`, else none."""
+    try:
+        name, hyper = parse_spec(spec)
+    except LitmusError:  # said by the protocol's own check, with the option's name
+        hyper = {}
+    if "lr" in hyper:
+        lr = hyper.pop("lr")  # type: ignore[assignment]
+        spec = label(name, hyper)
+    return {"spec": spec} | ({} if lr is None else {"lr": lr})
 
 
 def on(rules: Protocol, base: str) -> Protocol:
     """`rules` on another base, under a name of its own, so that its records do not mix with those of the first."""
     table = rules.model_dump(exclude_none=True)
     place = Path(base.partition("?")[0].partition("@")[0]).name
-    table |= {"base": base, "name": f"{rules.name}-{_plain(place)}"}
+    title = f"{rules.title} (here on {place})" if rules.title else ""
+    table |= {"base": base, "name": f"{rules.name}-{_plain(place)}", "title": title}
     return make_protocol(table, rules.name)
 
 

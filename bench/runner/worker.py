@@ -40,7 +40,7 @@ def _die_with(parent: int) -> None:
 
 
 def serve(execute: Execute) -> None:
-    """Work until stdin closes. The first line is {"board", "settings"}, each further one {"key", "run"}."""
+    """Work until stdin closes. The first line is {"board", "settings"}, each further one {"key", "run", "attempt"}."""
     out = os.dup(1)
     os.dup2(2, 1)
     _die_with(int(sys.argv[1]))
@@ -66,6 +66,7 @@ def serve(execute: Execute) -> None:
         try:
             record = _execute(execute, job["key"], Run.model_validate(job["run"]), folder, _throttled(say), settings)
             record.provenance.machine.workers = settings.workers
+            record.attempts = job["attempt"]
             write(record, folder)
         except DiskError as error:
             say(event="fatal", error=str(error))

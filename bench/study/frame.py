@@ -17,11 +17,11 @@ from urllib.parse import parse_qs
 
 from bench.metrics import known
 from bench.protocol.models import UNTRAINED
-from bench.records.record import Record, Run
+from bench.records.lost import remedy, told
+from bench.records.record import MACHINE, Record, Run
 from bench.study import Frame
 
 NORMS = ("concept_norm", "follow_norm", "headline")
-STATUS_WORDS = {"oom": "out of memory", "error": "stopped by an error", "timeout": "timed out"}
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,9 @@ def _line(r: Record, name: str, kind: str, every: Iterable[str]) -> dict[str, An
         "failed": not r.ok,
         **scores,
         "concept": math.nan if concept is None else float(concept),
-        "machine": f"{machine.cpu}, {machine.cores} cores, {machine.workers} x {machine.threads} threads",
+        "machine": f"{machine.cpu}, {machine.cores} cores",
+        "workers": machine.workers,
+        "threads": machine.threads,
         **{k: math.nan if v is None else float(v) for k, v in r.cost.model_dump().items()},
     }
 
@@ -160,7 +162,9 @@ def tidy(records: Iterable[Record]) -> Tidy:
     seed of the task, if not of this one). follow_norm likewise from the text score, between truth's `text_mismatch`
     and truth's own `text`. headline = the product of both, each cut to [0, 1], so that nothing is gained above a
     ceiling. `copies`: above it.
-    A failed run is given norms and headline 0 and, for every raw score with a good end, its block's worst value.
+    A failed run is given norms and headline 0 and, for every raw score with a good end, its block's worst value; but
+    where its block says nothing of the runs beside it, it says nothing of this one. One that the machine ended (out of
+    memory, timed out, crashed) has neither norms nor scores.
     """
     import pandas as pd
 
@@ -181,9 +185,9 @@ def tidy(records: Iterable[Record]) -> Tidy:
         tops = tops[tops["seed"] == seed] if (tops["seed"] == seed).any() else tops
         if len(floors) and len(tops):
             _norms(frame, block, floors.iloc[0], tops.iloc[0])
-        _worst(frame, block, bool(len(floors) and len(tops)))
+        _worst(frame, frame.loc[block.index])
     frame["copies"] = frame["trained"] & ~frame["failed"] & (frame["concept_norm"] > 1)
-    return Tidy(frame, [*warnings, *_missing(frame, truth), *_failures(frame), *_evaluators(kept)])
+    return Tidy(frame, [*warnings, *_missing(frame, truth), *_failures(frame), *_lost(kept), *_evaluators(kept)])
 
 
 def _norms(frame: Frame, block: Frame, floor: Frame, top: Frame) -> None:
@@ -200,17 +204,25 @@ def _norms(frame: Frame, block: Frame, floor: Frame, top: Frame) -> None:
     frame.loc[block.index, "headline"] = both["concept_norm"] * both["follow_norm"]
 
 
-def _worst(frame: Frame, block: Frame, normed: bool) -> None:
-    """Give the failed runs of one block 0 for the norms and the block's worst raw scores, in place."""
-    failed = block.index[block["failed"] & block["trained"]]
+def _worst(frame: Frame, block: Frame) -> None:
+    """Give the failed runs of one block 0 for the norms and the block's worst raw scores, in place.
+
+    Only what the block says of others: a norm that its floor and ceiling do not define, or a score that none of the
+    trained runs beside it has, would let a failed run stand on more tasks than they do.
+    """
+    own = block["failed"] & block["trained"] & ~block["status"].isin(MACHINE)
+    failed = block.index[own]
     if not len(failed):
         return
-    if normed:
-        frame.loc[failed, list(NORMS)] = 0.0
     rivals = block[~block["failed"] & (block["trained"] | (block["method"] == "base"))]
+    beside = block[block["trained"] & ~own]
+    speakers = beside if len(beside) else rivals  # with no other trained run the frozen base speaks for its block
+    for norm in NORMS:
+        if speakers[norm].notna().any():
+            frame.loc[failed, norm] = 0.0
     for column in block.columns:
         low = worst_is_low(str(column))
-        if low is not None and len(rivals):
+        if low is not None and speakers[column].notna().any():
             frame.loc[failed, column] = rivals[column].min() if low else rivals[column].max()
 
 
@@ -241,13 +253,30 @@ def _few(tasks: Sequence[str]) -> str:
 
 
 def _failures(frame: Frame) -> list[str]:
-    failed = frame[frame["failed"]]
+    failed = frame[frame["failed"] & ~frame["status"].isin(MACHINE)]
     if failed.empty:
         return []
-    words = Counter(failed["status"])
-    counts = ", ".join(f"{n} {STATUS_WORDS.get(s, s)}" for s, n in sorted(words.items()))
     return [
-        f"{len(failed)} of {len(frame)} runs failed ({counts}): they count as headline 0 and as their block's worst"
+        f"{len(failed)} of {len(frame)} runs failed ({_counts(failed['status'])}): they count as headline 0 and as "
+        "their block's worst"
+    ]
+
+
+def _counts(statuses: Iterable[str]) -> str:
+    return ", ".join(f"{n} {told(s)}" for s, n in sorted(Counter(statuses).items()))
+
+
+def _lost(records: Sequence[Record]) -> list[str]:
+    """One line about the runs that the machine ended: how many, which, and what to do."""
+    lost = [r for r in records if r.lost]
+    if not lost:
+        return []
+    which = [f"{r.run.spec} on {short(r.run.task)}, seed {r.run.seed} ({told(r.status)})" for r in lost]
+    more = f" and {len(which) - 3} more" if len(which) > 3 else ""
+    return [
+        f"{len(lost)} of {len(records)} runs were ended by the machine ({_counts(r.status for r in lost)}): they have "
+        f"no score, and a row that lacks a task for it is not ranked: {'; '.join(which[:3])}{more}. To mend it: "
+        f"{remedy(lost)}"
     ]
 
 

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from bench.metrics import known
+from bench.records.lost import told
+from bench.records.record import MACHINE
 from bench.study import Frame
-from bench.study.frame import STATUS_WORDS
 from bench.study.stats import Interval, by_task, chance_better, estimate, pairs, rank_intervals, task_mean, tie_groups
 
 COSTS = (
@@ -31,6 +32,7 @@ COSTS = (
     "overhead_unmerged",
     "overhead_merged",
 )
+PLACE = ["machine", "workers", "threads"]  # what timings that are compared must share
 NAN = Interval(math.nan, math.nan, math.nan, 0, 0)
 
 
@@ -106,7 +108,8 @@ def boards(frame: Frame) -> list[Board]:
 def leaderboard(frame: Frame, kind: str = "all") -> Board:
     """Lines of one table: truth, truth_raw, the trained rows from best to worst, base.
 
-    A row that misses a task of its rivals is shown below them and not ranked: its mean is over other tasks.
+    A row that misses a task of its rivals is shown below them and not ranked: its mean is over other tasks. Where only
+    one row is left to rank because the machine ended runs of the others, there is no order and so no rank.
     """
     trained = frame[frame["trained"]]
     column = "headline" if trained["headline"].notna().any() else "concept"
@@ -116,13 +119,16 @@ def leaderboard(frame: Frame, kind: str = "all") -> Board:
     mean = {row: task_mean(by_task(rows, column)) for row, rows in trained.groupby("row", sort=True)}
     order = sorted(mean, key=lambda r: (-scored.get(r, 0), -mean[r] if mean[r] == mean[r] else math.inf, r))
     ranked = [str(r) for r in order if most and scored.get(r, 0) == most]
+    short = [r for r in map(str, order) if r not in ranked]
+    if len(ranked) == 1 and trained.loc[trained["row"].isin(short), "status"].isin(MACHINE).any():
+        ranked = []
     table = pairs(trained, ranked, column)
     ranks, ties = rank_intervals(ranked, table), tie_groups(ranked, table)
     reference = reference_row(trained)
     rows = [*(r for r in ("truth", "truth_raw") if (frame["row"] == r).any()), *map(str, order)]
     rows += ["base"] if (frame["row"] == "base").any() else []
     speed = speed_ratios(frame, reference)
-    mixed = trained["machine"].nunique() > 1
+    mixed = len(trained[PLACE].drop_duplicates()) > 1
     lines = []
     for row in rows:
         own = frame[frame["row"] == row]
@@ -176,7 +182,7 @@ def _flags(own: Frame, tasks: int) -> list[str]:
     if met < tasks:
         flags.append(f"{met} of {tasks} tasks")
     for status, rows in own[own["failed"]].groupby("status", sort=True):
-        flags.append(f"{STATUS_WORDS.get(str(status), str(status))} {len(rows)}/{len(own)}")
+        flags.append(f"{told(str(status))} {len(rows)}/{len(own)}")
     if own["trained"].all():
         if int(own["copies"].sum()):
             flags.append(f"copies {int(own['copies'].sum())}/{len(own)}")
@@ -191,9 +197,9 @@ def _p(table: Frame, row: str, other: str) -> float:
 
 
 def speed_ratios(frame: Frame, reference: str) -> dict[str, float]:
-    """Row -> its median step time over the reference row's, both on the same machine; the median over machines."""
+    """Row -> its median step time over the reference row's, both at the same place (PLACE); the median over places."""
     trained = frame[frame["trained"] & frame["seconds_step"].notna()]
-    medians = trained.groupby(["machine", "row"])["seconds_step"].median().unstack()
+    medians = trained.groupby([*PLACE, "row"])["seconds_step"].median().unstack()
     if reference not in medians:
         return {}
     ratios: Frame = medians.div(medians[reference], axis=0).median()
@@ -209,10 +215,22 @@ def _notes(frame: Frame, column: str, most: int, tasks: Sequence[str]) -> list[s
     elif most and most < 6:
         notes.append(f"{most} tasks: intervals and tests rest on few tasks; a sign-flip test cannot go below "
                      f"{2 / 2**most:.3g}")  # fmt: skip
-    machines = frame.loc[frame["trained"], "machine"].nunique()
+    return [*notes, *_timed(frame[frame["trained"]])]
+
+
+def _timed(trained: Frame) -> list[str]:
+    """A note where runs were timed at several places: on several machines, or on one with other company."""
+    machines = trained["machine"].nunique()
     if machines > 1:
-        notes.append(f"timed on {machines} machines: seconds are left out, ratios are within a machine")
-    return notes
+        return [f"timed on {machines} machines: seconds are left out, ratios are within a machine"]
+    counts = {name: sorted(map(int, trained[name].unique())) for name in PLACE[1:]}
+    several = [f"{', '.join(map(str, n[:-1]))} and {n[-1]} {name}" for name, n in counts.items() if len(n) > 1]
+    if not several:
+        return []
+    return [
+        f"timed with {' and with '.join(several)} on one machine: seconds are left out, ratios are within the same "
+        f"number of {' and '.join(name for name, n in counts.items() if len(n) > 1)}"
+    ]
 
 
 @dataclass(frozen=True)

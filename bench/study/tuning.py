@@ -1,6 +1,7 @@
 """The learning rate of each method, chosen on tuning tasks by one rule: the highest mean headline over the blocks.
 
-A failed run counts as 0 (as everywhere), and a best value at the edge of the range that was tried is flagged.
+A failed run counts as 0 and one that the machine ended has no score, as everywhere; a best value at the edge of the
+range that was tried is flagged.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from bench.records.record import MACHINE
 from bench.study import Frame
 from bench.study.stats import Interval, by_task, estimate
 
@@ -20,8 +22,15 @@ class Trial:
 
     lr: float
     score: Interval
-    failed: int
+    failed: int  # by itself, or by an error: scored 0
+    lost: int  # ended by the machine: no score
     complete: bool  # it met every block that its rivals met
+
+    @property
+    def note(self) -> str:
+        """Which of its runs have no score of their own: "2 failed", "1 ended by the machine", or ""."""
+        parts = [f"{self.failed} failed"] * bool(self.failed) + [f"{self.lost} ended by the machine"] * bool(self.lost)
+        return ", ".join(parts)
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,8 @@ def choose(frame: Frame, column: str = "headline") -> list[Choice]:
             group = rows[rows["lr"] == lr]
             score = estimate(by_task(group, column), name=f"tuning/{spec}/{lr:g}")
             complete = len(group) == blocks and bool(group[column].notna().all())
-            trials.append(Trial(lr, score, int(group["failed"].sum()), complete))
+            lost = int(group["status"].isin(MACHINE).sum())
+            trials.append(Trial(lr, score, int(group["failed"].sum()) - lost, lost, complete))
         means = {t.lr: t.score.value for t in trials if t.complete}
         best = max(means, key=lambda x: (means[x], -x)) if means else math.nan
         several = trained.loc[trained["spec"] == spec, "objective"].nunique() > 1 and objective != "plain"

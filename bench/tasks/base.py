@@ -51,6 +51,10 @@ class TaskSource(Part):
         """`load` for lists and cards: may leave out what takes long, such as checksums."""
         return self.load(name)
 
+    def away(self, name: str) -> str:
+        """What must be fetched before the task `name` can be loaded, in words; "" where it is here. Fetches nothing."""
+        return ""
+
     def split_of(self, name: str) -> str:
         """ "tuning", "test" or "user": the split of the task `name`, found without its pictures."""
         return self.peek(name).split

@@ -48,6 +48,9 @@ class DreamBooth(TaskSource):
     def peek(self, name: str) -> Task:
         return load(name.removeprefix(self.prefix), checked=False)
 
+    def away(self, name: str) -> str:
+        return "" if home().is_dir() else "DreamBooth's pictures, first and by hand: litmus fetch dreambooth"
+
     def split_of(self, name: str) -> str:
         return split_of(name.removeprefix(self.prefix))
 

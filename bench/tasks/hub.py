@@ -43,6 +43,11 @@ class Hub(TaskSource):
         spec, options = self.parse(name)
         return load(spec, **options)
 
+    def away(self, name: str) -> str:
+        spec, options = self.parse(name)
+        there = _place(spec, *(options.get(key, "") for key in OPTIONS))[-1].is_dir()
+        return "" if there else f"the data set {self.prefix}{spec}, from the hub"
+
 
 def load(spec: str, image: str = "", text: str = "", revision: str = "", limit: str = "", **options: str) -> Task:
     """The task of a hub data set; `spec` is owner/name[split], the split "train" if none is named.
@@ -51,6 +56,15 @@ def load(spec: str, image: str = "", text: str = "", revision: str = "", limit: 
     text   the column of captions; empty: "text" if there is one. The identifier is put in where a caption lacks it
     Raises LitmusError with the remedy without the library `datasets`, without a network, and for unknown names.
     """
+    name, split, place = _place(spec, image, text, revision, limit)
+    if not place.is_dir():
+        _write(_rows(name, split, revision, limit), place, image, text)
+    task = folder.load_any(place, **options)
+    return replace(task, name=f"hf:{name}[{split}]")
+
+
+def _place(spec: str, image: str, text: str, revision: str, limit: str) -> tuple[str, str, Path]:
+    """(name, split, the folder it is written to) of what is asked; LitmusError for what cannot be a data set."""
     form = FORM.fullmatch(spec)
     if not form:
         raise LitmusError(f"hf:{spec} is no data set: write hf:owner/name or hf:owner/name[train]")
@@ -59,11 +73,7 @@ def load(spec: str, image: str = "", text: str = "", revision: str = "", limit: 
     name, split = form["name"], form["split"] or "train"
     asked = [name, split, image, text, revision, limit]
     digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:12]
-    place = datasets() / ".hub" / f"{name.replace('/', '--')}-{digest}"
-    if not place.is_dir():
-        _write(_rows(name, split, revision, limit), place, image, text)
-    task = folder.load_any(place, **options)
-    return replace(task, name=f"hf:{name}[{split}]")
+    return name, split, datasets() / ".hub" / f"{name.replace('/', '--')}-{digest}"
 
 
 def _rows(name: str, split: str, revision: str, limit: str) -> Any:

@@ -38,6 +38,8 @@ def execute(key, run, folder, report, settings):
     elif act == "write":
         from bench.core.files import write_bytes
         write_bytes(folder / f"{key}.png", b"x" * int(value))
+    elif act == "starve":
+        return Record(key=key, run=run, status="oom", error="out of memory")
     elif act == "fail":
         raise ValueError("two\\nlines")
     elif act == "refuse":

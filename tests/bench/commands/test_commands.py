@@ -226,7 +226,9 @@ def test_a_full_disk(litmus, toy_protocol, small_disk, acted):
     assert "no space left on" in line
 
 
-def test_a_record_with_a_bad_byte_is_named_by_report_and_mended_by_bench(litmus, toy_protocol, litmus_home, acted):
+def test_a_record_with_a_bad_byte_is_named_by_report_and_by_bench_until_it_is_deleted(
+    litmus, toy_protocol, litmus_home, acted
+):
     protocol = toy_protocol()
     assert litmus("bench", protocol).code == 0
     runs = litmus_home / "results" / "toy" / "runs"
@@ -236,10 +238,17 @@ def test_a_record_with_a_bad_byte_is_named_by_report_and_mended_by_bench(litmus,
     assert said.code == 1
     assert str(bad) in said.err
     assert (litmus_home / "results" / "toy" / "table.md").is_file()
+    spoilt = bad.read_bytes()
+    said = litmus("bench", protocol)
+    assert said.code == 1
+    assert "0 to run, 1 that cannot be read" in said.err
+    assert f"{bad} is not a record" in said.err
+    assert "delete it, and the next call runs it again" in said.err
+    assert bad.read_bytes() == spoilt
+    bad.unlink()
     said = litmus("bench", protocol)
     assert said.code == 0
     assert "1 to run" in said.err
-    assert bad.name in said.err
     assert litmus("report", "toy").code == 0
 
 
@@ -307,6 +316,88 @@ def test_run_is_a_board_of_ones_own(litmus, tmp_path, picture, litmus_home, acte
     assert said.err.count("does not know the words") == 1
     assert str(litmus_home / "results" / "mine" / "runs") in said.err
     assert [line.split()[:2] for line in said.out.splitlines() if line.startswith("lora")] == [["lora", "0.01"]] * 2
+
+
+def test_a_run_that_takes_too_long_names_the_option(litmus, toy_protocol, litmus_home, acted, monkeypatch):
+    from bench.runner.resolve import Competitor
+
+    toy_protocol()
+    slow = {"act": "sleep:60"}
+    monkeypatch.setattr(resolve, "competitor", lambda spec: Competitor(spec, spec, slow if spec == "lora" else {}, 0.1))
+    words = ["run", "--task", "toy/subject-a", "-m", "lora", "--base", "toy", "--extractors", "toy"]
+    said = litmus(*words, "--timeout", 1.5)
+    assert said.code == 1
+    assert "took longer than 1.5 s (--timeout)" in said.err
+    assert "limits.timeout of the protocol)" not in said.err
+    assert "the same command runs them again, 3 times in all" in said.err
+    assert "1 to run (again: 1 timed out)" in litmus(*words, "--timeout", 1.5).err
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (("--steps", 0), "--steps"),
+        (("--timeout", -1), "--timeout"),
+        (("--sample-steps", 0), "--sample-steps"),
+        (("--lr", -1), "--lr"),
+        (("-m", "bias[lr=-1]"), "--lr"),
+        (("-m", "lora[rank"), "--method"),
+    ],
+)
+def test_a_value_out_of_range_names_the_option(litmus, words, option):
+    said = litmus("run", "--task", "toy/a", "-m", "lora", *words)
+    assert said.error.startswith(f"error: {option}: ")
+
+
+def test_what_cannot_be_read_is_not_run_over_and_is_a_failure(litmus, toy_protocol, litmus_home, acted):
+    toy_protocol()
+    words = ["run", "--task", "toy/subject-a", "-m", "lora", "--base", "toy", "--extractors", "toy", "--lr", 0.1]
+    assert litmus(*words).code == 0
+    runs = litmus_home / "results/mine/runs"
+    path = next(p for p in runs.glob("*.json") if '"method": "lora"' in p.read_text())
+    path.write_text(path.read_text().replace('"schema_version": 1', '"schema_version": 9'))
+    text = path.read_text()
+    said = litmus(*words)
+    assert said.code == 1
+    assert "0 to run" not in said.err.replace("0 to run, 1 that cannot be read", "")
+    assert f"{path} is a record of a newer litmus (schema 9" in said.err
+    assert path.read_text() == text
+
+
+def test_a_plan_fetches_nothing_and_says_what_a_run_would(litmus, toy_protocol, litmus_home):
+    path = toy_protocol(('base = "toy"', 'base = "nobody/no-such-base"'), ('"toy/style-a"', '"dreambooth/dog6"'))
+    said = litmus("plan", path)
+    assert said.code == 0, said.err
+    assert "fetching" not in said.err
+    away = [line for line in said.err.splitlines() if line.startswith("not here, to be fetched before it can run: ")]
+    assert len(away) == 2
+    assert "the base nobody/no-such-base" in away[0]
+    assert "litmus fetch dreambooth" in away[1]
+    assert "which of them are done is known once all is here" in said.err
+    assert {line.split()[-1] for line in said.out.splitlines()[1:]} == {"?"}
+    assert "did you mean 'toy'" in litmus("plan", path, "--base", "toyy").error  # a misspelling is no download
+
+
+def test_a_plan_lets_nothing_through():
+    import socket
+
+    from bench.runner.unfetched import no_network
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        with no_network(), pytest.raises(OSError, match="a plan fetches nothing"):
+            socket.create_connection(server.getsockname())
+        socket.create_connection(server.getsockname()).close()
+
+
+def test_anova_says_at_once_what_it_does(litmus, simulated, tmp_path, monkeypatch):
+    from bench.report import anova as pages
+
+    monkeypatch.setattr(pages, "write", lambda folder, tell: tell("reading the records", 0, 1) or [])
+    said = litmus("anova", "--report", "--results", tmp_path)
+    assert said.err.splitlines()[:2] == [
+        f"the report of {tmp_path}, from its records, which may take half a minute",
+        "reading the records",
+    ]
 
 
 def test_sweep_prints_the_best_rate_and_its_rule(litmus, toy_protocol, acted, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,47 @@ def test_every_protocol_of_the_package_reads(name):
     p = load_protocol(name)
     assert p.name == name
     assert p.title
+
+
+WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+NOUNS = ("method", "task", "subject", "style", "seed", "activation", "scale", "learning rate", "training step")
+COUNTED = re.compile(rf"\b({'|'.join(WORDS)}|\d+)(?: [\w'.]+){{0,2}}? ({'|'.join(NOUNS)})s?\b")
+
+
+def counts(p) -> dict[str, set[int]]:
+    """How many there are of what a title may count."""
+    names = p.tasks
+    swept = [*(p.sweep.lrs.values() if p.sweep else [])]
+    a = p.anova
+    return {
+        "method": {len(p.methods)},
+        "task": {len(names)},
+        "subject": {sum("style" not in name for name in names)},
+        "style": {sum("/style" in name for name in names)},
+        "seed": {len(p.seeds)},
+        "activation": {len(a.activations)} if a else set(),
+        "scale": {len(a.scales)} if a else set(),
+        "learning rate": {len(lrs) for lrs in swept},
+        "training step": {p.train.steps},
+    }
+
+
+@pytest.mark.parametrize("name", protocol_names())
+def test_no_title_states_a_wrong_count(name):
+    p = load_protocol(name)
+    for number, noun in COUNTED.findall(p.title):
+        stated = int(number) if number.isdigit() else 1 + WORDS.index(number)
+        assert counts(p)[noun] == {stated}, f"{name}: {stated} {noun}"
+
+
+def test_a_wrong_count_is_found():
+    """Of the titles that this test reads, most state one: it would be blind else."""
+    stating = [name for name in protocol_names() if COUNTED.search(load_protocol(name).title)]
+    assert {"quick", "standard", "smoke", "tuning", "real", "anova", "zoo"} <= set(stating)
+    found = COUNTED.findall("six methods on nine DreamBooth subjects, 24 test tasks and two learning rates")
+    assert [(number, noun) for number, noun in found] == [
+        ("six", "method"), ("nine", "subject"), ("24", "task"), ("two", "learning rate"),
+    ]  # fmt: skip
 
 
 def test_the_protocols_of_the_spec_are_there():

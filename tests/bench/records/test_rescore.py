@@ -109,7 +109,7 @@ def test_a_new_metric_makes_no_run_missing_and_is_in_the_tables(board, new):
     rescore(board)
     plan = {r.key: r.run for r in read_board(board)[0]}
     assert plan == {key(run): run for run in plan.values()}
-    assert missing(plan, read_stored(board).records)[0] == {}
+    assert missing(plan, read_stored(board))[0] == {}
     frame = tidy(read_board(board)[0]).frame
     assert frame["agreement"].between(0, 1).all()
     assert "agreement" in to_csv(gather(board).boards).splitlines()[0].split(",")

@@ -84,6 +84,20 @@ def test_the_heat_map_holds_every_pair(simulated):
     assert sum(t.get_text().startswith("≥") for t in fig.axes[1].texts) == 2
 
 
+def test_it_says_what_it_does_before_it_does_it(board, monkeypatch):
+    from bench.report.anova import write
+
+    monkeypatch.setattr("bench.core.style.render", lambda fig, ending: b"")
+    told = []
+    write(board, lambda doing, done, of: told.append((doing, done, of)))
+    assert told[0] == ("reading the records", 0, 1)
+    doing = list(dict.fromkeys(line for line, _, _ in told))
+    assert len(doing) == 6
+    for line in doing[2:]:
+        parts = [(done, of) for said, done, of in told if said == line]
+        assert [done for done, _ in parts] == list(range(parts[0][1])), line
+
+
 def test_nothing_to_report(tmp_path):
     from bench.report.anova import published, write
 

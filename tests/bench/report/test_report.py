@@ -11,6 +11,8 @@ from rich.console import Console
 
 from bench import report
 from bench.core.errors import LitmusError
+from bench.protocol.models import load_protocol, make_protocol
+from bench.records.about import About, about, remember
 
 NAMES = ["table.md", "table.csv", "table.tex", "report.html", "figures/headline.png", "figures/front.svg",
          "figures/grid-subject-robot-a.png"]  # fmt: skip
@@ -62,6 +64,29 @@ def test_a_report_is_kept_while_it_says_what_the_records_say(few, lay, monkeypat
     one.write_bytes(before)
     assert report.kept(folder) == written
     (folder / report.STAMP).write_text("[]")
+    assert report.kept(folder) is None
+
+
+def test_the_title_of_the_protocol_stands_in_every_heading(few, lay, monkeypatch):
+    monkeypatch.setattr("bench.report.material.drawings", lambda m, theme: [])
+    for name, title in (("quick", load_protocol("quick").title), ("mine", "dogs & cats"), ("nameless", "")):
+        folder = lay(few, name, pictures=False)
+        if name == "mine":
+            rules = make_protocol({"name": name, "title": title, "tasks": ["a/b"]})
+            assert remember(folder, rules) is remember(folder, rules)
+            assert about(folder) == About(title)
+        report.write(folder)
+        out = io.StringIO()
+        report.terminal(folder, Console(file=out, width=120, color_system=None))
+        heading = f"{name}: {title}" if title else name
+        assert out.getvalue().splitlines()[0].rstrip() == heading
+        assert (folder / "table.md").read_text(encoding="utf-8").splitlines()[0] == f"# {heading}"
+        html = (folder / "report.html").read_text(encoding="utf-8")
+        shown = heading.replace("&", "&amp;")
+        assert f"<title>{shown} · Litmus</title>" in html
+        assert (f'<p class="title">{shown.partition(": ")[2]}</p>' in html) == bool(title)
+    assert report.kept(folder)
+    remember(folder, make_protocol({"name": name, "title": "another", "tasks": ["a/b"]}))
     assert report.kept(folder) is None
 
 

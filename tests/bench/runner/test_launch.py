@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,7 +17,9 @@ import pytest
 from bench.core.errors import LitmusError
 from bench.core.files import DiskError
 from bench.core.text import span
-from bench.records.record import Record, read_stored
+from bench.protocol.models import make_protocol
+from bench.records.record import Record, read_stored, write
+from bench.runner import board
 from bench.runner.launch import Launcher, lock, missing
 from bench.runner.plan import key
 from bench.runner.progress import Lines, Live, Progress, cell
@@ -28,15 +31,15 @@ def launch(actor, tmp_path):
     """A function: launch(runs, timeout=60, workers=2) -> {act: record}; the board is tmp_path/board."""
 
     def go(runs, timeout=60.0, workers=2, command=actor, retry_failed=False) -> dict[str, Record]:
-        board = tmp_path / "board"
+        folder = tmp_path / "board"
         plan = {key(run): run for run in runs}
-        todo, have = missing(plan, read_stored(board).records, retry_failed)
+        todo, have = missing(plan, read_stored(folder), retry_failed)
         launcher = Launcher(
-            todo, board, Progress(len(plan), len(have)), timeout=timeout, workers=workers, command=command
+            todo, folder, Progress(len(plan), len(have)), timeout=timeout, workers=workers, command=command
         )
         launcher.run()
         assert not launcher.workers
-        found = read_stored(board)
+        found = read_stored(folder)
         assert not found.faults
         return {f"{r.run.hyper['act']}/{r.run.seed}": r for r in found.records.values()}
 
@@ -89,13 +92,13 @@ def test_a_run_that_hangs_is_ended(launch, make_run):
     assert records["/1"].status == "ok"
 
 
-def test_failures_are_kept_until_they_are_asked_for_again(launch, make_run, monkeypatch, tmp_path):
+def test_errors_are_kept_until_they_are_asked_for_again(launch, make_run, monkeypatch, tmp_path):
     monkeypatch.setenv("ACTED", str(tmp_path / "acted"))
 
     def acted() -> int:
         return len((tmp_path / "acted").read_text().splitlines())
 
-    runs = [make_run("kill"), make_run("", 1)]
+    runs = [make_run("fail"), make_run("", 1)]
     launch(runs)
     assert acted() == 2
     launch(runs)
@@ -104,21 +107,72 @@ def test_failures_are_kept_until_they_are_asked_for_again(launch, make_run, monk
     assert acted() == 3
 
 
-def test_diverged_is_a_result_and_is_not_retried(make_run, tmp_path):
-    from bench.records.record import write
+@pytest.mark.parametrize(("act", "status"), [("kill", "crashed"), ("sleep:60", "timeout"), ("starve", "oom")])
+def test_what_the_machine_ended_is_done_again_three_times_in_all(launch, make_run, monkeypatch, tmp_path, act, status):
+    monkeypatch.setenv("ACTED", str(tmp_path / "acted"))
+    runs = [make_run(act), make_run("", 1)]
 
+    def again(**options) -> tuple[int, int]:
+        """How often runs have been begun in all, and what the failed one's record says of it."""
+        record = launch(runs, timeout=2.0, **options)[f"{act}/0"]
+        assert record.status == status
+        assert key(record.run) == record.key
+        return len((tmp_path / "acted").read_text().splitlines()), record.attempts
+
+    assert [again() for _ in range(4)] == [(2, 1), (3, 2), (4, 3), (4, 3)]
+    assert again(retry_failed=True) == (5, 4)
+    assert again() == (5, 4)
+
+
+def test_a_record_from_before_attempts_were_counted_has_had_one(make_run, tmp_path):
+    run = make_run()
+    write(Record.model_validate({"key": key(run), "run": run, "status": "oom"}), tmp_path / "runs")
+    path = tmp_path / "runs" / f"{key(run)}.json"
+    table = json.loads(path.read_text())
+    del table["attempts"]
+    path.write_text(json.dumps(table))
+    assert list(missing({key(run): run}, read_stored(tmp_path))[0]) == [key(run)]
+
+
+def test_diverged_is_a_result_and_is_not_retried(make_run, tmp_path):
     run = make_run()
     for status, todo in (("diverged", 0), ("crashed", 1), ("oom", 1), ("timeout", 1), ("error", 1), ("ok", 0)):
         write(Record.model_validate({"key": key(run), "run": run, "status": status}), tmp_path / "runs")
-        assert len(missing({key(run): run}, read_stored(tmp_path).records, retry_failed=True)[0]) == todo
+        assert len(missing({key(run): run}, read_stored(tmp_path), retry_failed=True)[0]) == todo
 
 
-def test_a_spoilt_record_is_done_again(launch, make_run, tmp_path):
-    run = make_run()
-    path = tmp_path / "board" / "runs" / f"{key(run)}.json"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(b'{"key": "\xff')
-    assert launch([run])["/0"].status == "ok"
+NEWER = b'{"schema_version": 2, "key": "x", "verdict": {"of": "tomorrow"}}'
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b'{"key": "\xff', "is not a record: .*; delete it, and"),
+        (NEWER, "is a record of a newer litmus .*: update litmus"),
+    ],
+)
+def test_what_cannot_be_read_is_never_written_over(make_run, actor, tmp_path, capsys, text, words):
+    run, other = make_run(), make_run("", 1)
+    path = tmp_path / "runs" / f"{key(run)}.json"
+    path.parent.mkdir()
+    path.write_bytes(text)
+    plan = {key(one): one for one in (run, other)}
+    for retry_failed in (False, True):
+        stored = read_stored(tmp_path)
+        todo, have = missing(plan, stored, retry_failed)
+        assert key(run) not in todo
+        protocol = make_protocol({"name": "x", "tasks": ["t"], "limits": {"workers": 1}})
+        it = board.Board(protocol, tmp_path, plan, todo, have, stored=stored)
+        assert ("1 that cannot be read" in it.headline(), len(it.unread)) == (True, 1)
+        assert re.search(words, it.unread[0])
+        records = board.run(it, lambda line: None, actor)
+        assert list(records) == [key(other)]
+        assert path.read_bytes() == text
+    if text != NEWER:
+        path.unlink()
+        assert key(run) in missing(plan, read_stored(tmp_path))[0]
+    else:
+        assert "delete" not in it.unread[0]
 
 
 def test_workers_that_cannot_start_say_why(launch, make_run):
@@ -157,7 +211,7 @@ from bench.runner.plan import key
 runs = [Run.model_validate(r) for r in json.loads(sys.argv[1])]
 plan = {key(r): r for r in runs}
 folder = Path(sys.argv[2])
-todo, have = board.missing(plan, read_stored(folder).records)
+todo, have = board.missing(plan, read_stored(folder))
 it = board.Board(make_protocol({"name": "x", "tasks": ["t"], "limits": {"workers": 2}}), folder, plan, todo, have)
 try:
     board.run(it, print, tuple(sys.argv[3:]))
@@ -234,9 +288,10 @@ def test_workers_killed_at_random_change_nothing_in_the_end(parent, launch, make
         wait_for(lambda n=n: acted.exists() and len(acted.read_text().splitlines()) >= n)
         os.kill(int(acted.read_text().splitlines()[-1].split()[0]), signal.SIGKILL)
     assert process.wait(timeout=90) == 0
-    records = launch(runs)
+    records = read_stored(tmp_path / "board").records
     assert sorted(r.status for r in records.values()) == ["crashed"] * 2 + ["ok"] * 4
-    records = launch(runs, retry_failed=True)
+    records = launch(runs)
+    assert sorted(r.attempts for r in records.values()) == [1] * 4 + [2] * 2
     assert {r.run.seed: r.scores["identity"] for r in records.values()} == {seed: seed / 7 for seed in range(6)}
 
 

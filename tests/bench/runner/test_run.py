@@ -258,4 +258,16 @@ def test_a_broken_picture_is_found_before_anything_runs(toy_protocol, litmus_hom
 def test_words_that_the_base_was_never_taught_are_named_with_what_it_means():
     line = unknown_line("rex", ["corgi", "sofa"], "pocket")
     assert "corgi, sofa" in line
-    assert "same" in line
+    assert "same" not in line
+    assert "spells them in pieces of letters" in line
+
+
+def test_words_that_the_pocket_base_was_never_taught_are_told_apart_all_the_same():
+    from bench.bases import load_base
+
+    tokenizer = load_base("pocket").tokenizer
+    assert tokenizer is not None
+    corgi, sofa = (tokenizer(f"a photo of a {word}")["input_ids"] for word in ("corgi", "sofa"))
+    assert corgi != sofa
+    assert len(corgi) > len(tokenizer("a photo of a mug")["input_ids"])  # letter by letter, or nearly
+    assert tokenizer.unk_token_id not in tokenizer("a photo of a corgi")["input_ids"][1:-2]

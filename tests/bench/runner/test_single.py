@@ -42,4 +42,5 @@ def test_a_protocol_on_another_base_has_a_name_of_its_own_and_is_the_same_else()
     real = load_protocol("real")
     moved = on(real, "models/sd xl@main?dtype=bf16&resolution=1024")
     assert (moved.name, moved.base) == ("real-sd-xl", "models/sd xl@main?dtype=bf16&resolution=1024")
-    assert moved.model_copy(update={"name": real.name, "base": real.base}) == real
+    assert moved.title == f"{real.title} (here on sd xl)"
+    assert moved.model_copy(update={"name": real.name, "base": real.base, "title": real.title}) == real

@@ -92,7 +92,7 @@ def test_failures_are_worst_and_counted(make, block):
         *block(),
         make("lora", concept=0.5, text=0.2, drift=0.3, diversity=9.0),
         make("full", status="diverged"),
-        make("bias", status="oom"),
+        make("bias", status="error"),
     ]
     seen = tidy(records)
     line = one(seen.frame, "full")
@@ -102,8 +102,46 @@ def test_failures_are_worst_and_counted(make, block):
     assert line["drift"] == 0.3  # the block's highest: lower is better
     assert math.isnan(line["diversity"])  # nobody is ranked by it
     assert seen.warnings == [
-        "2 of 5 runs failed (1 diverged, 1 out of memory): they count as headline 0 and as their block's worst"
+        "2 of 5 runs failed (1 diverged, 1 stopped by an error): they count as headline 0 and as their block's worst"
     ]
+
+
+def test_a_failed_run_says_no_more_than_its_block_says_of_the_runs_beside_it(make, block):
+    flat = [make("base", concept=0.5, text=0.2), make("truth", concept=0.4, text=0.3, text_mismatch=0.1)]
+    frame = tidy([*flat, make("lora", concept=0.45, text=0.2), make("full", status="diverged")]).frame
+    lora, full = one(frame, "lora"), one(frame, "full")
+    for name in ("concept_norm", "headline"):
+        assert (math.isnan(lora[name]), math.isnan(full[name])) == (True, True)
+    assert (lora["follow_norm"], full["follow_norm"]) == (pytest.approx(0.5), 0)
+    # nor where all beside it were ended by the machine; alone, the frozen base speaks for the block
+    alone = one(tidy([*block(), make("full", status="diverged")]).frame, "full")
+    assert (alone["headline"], alone["concept"]) == (0, 0.2)
+    frame = tidy([*block(), make("lora", status="oom"), make("full", status="diverged")]).frame
+    assert frame.loc[frame["trained"], ["headline", "concept"]].isna().all(axis=None)
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        ("oom", "out of memory: fewer workers"),
+        ("timeout", "--timeout of litmus run, or limits.timeout"),
+        ("crashed", "logs/"),
+    ],
+)
+def test_what_the_machine_ended_has_no_score_and_the_line_says_what_to_do(make, block, status, words):
+    lost = make("bias", status=status)
+    seen = tidy([*block(), make("lora", concept=0.5, text=0.2, drift=0.3), lost])
+    line = one(seen.frame, "bias")
+    assert line["failed"]
+    assert all(math.isnan(line[n]) for n in ("headline", "concept_norm", "follow_norm", "concept", "drift"))
+    (said,) = seen.warnings
+    assert "1 of 4 runs were ended by the machine" in said
+    assert "bias on subject-a, seed 0" in said
+    assert words in said
+    assert "the same command runs them again, 3 times in all" in said
+    (said,) = tidy([*block(), lost.model_copy(update={"attempts": 3})]).warnings
+    assert "begun 3 times or more: --retry-failed" in said
+    assert "the same command" not in said
 
 
 def judged(record, acceptance):

@@ -49,6 +49,39 @@ def test_a_row_that_misses_a_task_is_shown_and_not_ranked(world, make):
     assert "adapter" not in set(board.pairs["a"]) | set(board.pairs["b"])
 
 
+def test_a_diverged_run_is_not_ranked_by_a_block_that_ranks_nobody(world, make):
+    flat = "pocket/subject-f"
+    world += [make("base", flat, concept=0.5, text=0.25), make("truth", flat, concept=0.4, text=0.3, text_mismatch=0.1)]
+    world += [make(method, flat, concept=0.45, text=0.3) for method in ("full", "lora")]
+    world.append(make("bias", flat, status="diverged"))
+    board = leaderboard(tidy(world).frame)
+    assert {x.row: x.rank for x in board.lines if x.trained} == {"full": (1, 1), "lora": (2, 2), "bias": (3, 3)}
+
+
+def test_a_row_that_the_machine_ended_is_not_ranked(world, make):
+    tasks = [r.run.task for r in world if r.run.method == "lora"]
+    adapter = [make("adapter", task, concept=0.59, text=0.3) for task in tasks]
+    adapter[0] = make("adapter", tasks[0], status="oom")
+    board = leaderboard(tidy([*world, *adapter]).frame)
+    line = row(board, "adapter")
+    assert (line.rank, line.failed, line.get("headline").tasks) == (None, 1, 4)
+    assert "out of memory 1/5" in line.flags
+    assert row(board, "full").rank == (1, 1)
+
+
+def test_no_rank_where_the_machine_left_one_row_whole(make, block):
+    records = [r for task in ("pocket/subject-a", "pocket/subject-b") for r in block(task)]
+    records += [
+        make("lora", "pocket/subject-a", status="crashed"),
+        make("lora", "pocket/subject-b", concept=0.5, text=0.3),
+    ]
+    records += [
+        make("bias", "pocket/subject-a", concept=0.3, text=0.3),
+        make("bias", "pocket/subject-b", status="diverged"),
+    ]
+    assert [x.rank for x in leaderboard(tidy(records).frame).lines] == [None] * 4
+
+
 def test_failures_and_copies_are_flagged(world, make):
     extra = [make("adapter", r.run.task, concept=0.61, text=0.3) for r in world if r.run.method == "lora"]
     extra[0] = make("adapter", extra[0].run.task, status="diverged")
@@ -99,6 +132,30 @@ def test_ratios_compare_only_inside_a_machine(make, block):
     board = leaderboard(frame)
     assert math.isnan(row(board, "full").costs["seconds_step"])  # seconds of two machines never share a column
     assert any("2 machines" in n for n in board.notes)
+
+
+def test_machines_are_told_by_hardware_and_not_by_workers(make, block):
+    def timed(method, seed, seconds, **where):
+        record = make(method, seed=seed, concept=0.4, text=0.2, cost={"seconds_step": seconds})
+        machine = record.provenance.machine.model_copy(update=where)
+        provenance = record.provenance.model_copy(update={"machine": machine})
+        return record.model_copy(update={"provenance": provenance})
+
+    def notes(**where) -> list[str]:
+        records = [*block(seed=0), *block(seed=1), timed("lora", 0, 0.1), timed("full", 0, 0.2)]
+        records += [timed("lora", 1, 0.3, **where), timed("full", 1, 0.6, **where)]
+        board = leaderboard(tidy(records).frame)
+        assert row(board, "full").costs["step_ratio"] == pytest.approx(2)
+        return [note for note in board.notes if note.startswith("timed")]
+
+    assert notes() == []
+    (line,) = notes(workers=2)
+    assert line.startswith("timed with 1 and 2 workers on one machine")
+    assert line.endswith("within the same number of workers")
+    (line,) = notes(workers=2, threads=8)
+    assert "with 1 and 2 workers and with 1 and 8 threads" in line
+    (line,) = notes(workers=2, cores=64)
+    assert line.startswith("timed on 2 machines")
 
 
 def test_share_of_the_denoiser(make, block):

@@ -14,7 +14,7 @@ TASKS = ("pocket/subject-a", "pocket/subject-b")
 
 @pytest.fixture
 def sweep(make, block):
-    """A function: sweep({lr: concept or "diverged"}, ...) -> choices of a frame over two tasks."""
+    """A function: sweep({lr: concept or "diverged" or "oom"}, ...) -> choices of a frame over two tasks."""
 
     def build(rates, method="lora", drop=()):
         records = [r for t in TASKS for r in block(t)]
@@ -22,8 +22,8 @@ def sweep(make, block):
             for t in TASKS:
                 if (lr, t) in drop:
                     continue
-                if value == "diverged":
-                    records.append(make(method, t, lr=lr, status="diverged"))
+                if isinstance(value, str):
+                    records.append(make(method, t, lr=lr, status=value))
                 else:
                     records.append(make(method, t, lr=lr, concept=value, text=0.3))
         return tidy(records).frame
@@ -55,6 +55,14 @@ def test_diverged_is_worst_even_where_others_lose(sweep):
     assert choice.lr == 1e-4
     assert [t.failed for t in choice.trials] == [0, 2]
     assert choice.trials[1].score.value == 0
+
+
+def test_a_rate_that_the_machine_ended_is_neither_bad_nor_chosen(sweep):
+    (choice,) = choose(sweep({1e-4: 0.21, 1e-3: "oom"}))
+    assert choice.lr == 1e-4
+    lost = choice.trials[1]
+    assert (lost.failed, lost.lost, lost.complete, lost.note) == (0, 2, False, "2 ended by the machine")
+    assert lost.score.value != lost.score.value
 
 
 def test_a_rate_that_misses_a_block_is_never_chosen(sweep):

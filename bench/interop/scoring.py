@@ -110,8 +110,10 @@ def _notes(tuned: Tuned, frozen: Base, task: Task) -> list[str]:
 
 
 def _described(tuned: Tuned, task: Task, extractors: Extractors, sampling: Sample, seeds: list[int]) -> dict[str, Any]:
+    from bench.core.device import described
     from bench.records.provenance import now, provenance
 
+    where = tuned.frozen.execution_device or tuned.frozen.device
     return {
         "file": tuned.file.name,
         "sha256": _digest(tuned.file),
@@ -125,7 +127,7 @@ def _described(tuned: Tuned, task: Task, extractors: Extractors, sampling: Sampl
         "seeds": seeds,
         "extractors": extractors.name,
         "extractors_digest": extractors.digest,
-        "provenance": provenance(now()).model_dump(mode="json"),
+        "provenance": provenance(now(), device=described(where)).model_dump(mode="json"),
     }
 
 

@@ -16,6 +16,7 @@ from torch import nn
 
 from bench.checks.arena import fresh, make_arena
 from bench.core.errors import LitmusError
+from bench.core.files import write_bytes
 from bench.core.text import markdown
 from bench.method import METHODS, Method, Network, load_plugins, state
 from bench.network.sites import sites
@@ -203,4 +204,4 @@ def write(path: Path, gallery: str = "") -> None:
     shown, mark, rest = tail.rpartition(GALLERY_END + "\n")
     if gallery:
         shown, mark = f"\n{GALLERY}\n{gallery}\n\n", GALLERY_END + "\n"
-    path.write_text(page() + shown + mark + rest, encoding="utf-8")
+    write_bytes(path, (page() + shown + mark + rest).encode())

@@ -60,6 +60,7 @@ class Catalogue:
     base: str = ""  # the base's name with everything filled in that the protocol left open; "": as the protocol has it
     notes: tuple[str, ...] = ()  # what the user should know before anything runs
     metrics: tuple[str, ...] = ()  # those that the protocol asks for, as they stand in records
+    device: str = ""  # where networks will work: it decides no key
 
 
 def specs(protocol: Protocol) -> list[str]:

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from bench.core.errors import LitmusError
+from bench import extractors
 from bench.extractors import acceptance, extractors_digest, load_extractors, suites
 from bench.extractors.encoders import Encoder
 from bench.extractors.preprocess import Preprocess
@@ -120,7 +121,7 @@ def evaluator(monkeypatch):
         found = {"dino:vits16": fake("dino:vits16", dino)}
         found["openclip:ViT-B-32/openai"] = fake("openclip:ViT-B-32/openai", clip)
         monkeypatch.setattr(suites, "load_encoder", found.__getitem__)
-        load_extractors.cache_clear()
+        extractors._load.cache_clear()
 
     return make
 

@@ -6,6 +6,7 @@ one of these; a test walks over all commands for it.
 
 from __future__ import annotations
 
+import difflib
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import typer
 
-from bench.core.errors import LitmusError, nearest
+from bench.core.errors import LitmusError
 
 CARD = "{card}"  # in a folder's name: becomes the device's name (litmus cost)
 
@@ -26,9 +27,9 @@ def output_file(option: str, *names: str, endings: Sequence[str] = (), **more: A
             raise LitmusError(f"cannot write {path}: it is a folder ({option} takes a file)")
         if endings and path.suffix.lower() not in endings:
             known = " or ".join(filter(None, [", ".join(endings[:-1]), endings[-1]]))
-            if path.suffix:
-                raise LitmusError(nearest(path.suffix, endings, f"ending of the file {path}, for {option}:"))
-            raise LitmusError(f"the file {path} has no ending: {option} takes {known}")
+            close = difflib.get_close_matches(path.suffix.lower(), endings, n=1)
+            meant = f": did you mean '{path.with_suffix(close[0]).name}'?" if close else ""
+            raise LitmusError(f"cannot write {path}{meant} ({option} takes a file that ends in {known})")
         _room(path, path.parent, option)
 
     return _option(check, "file", option, *names, **more)

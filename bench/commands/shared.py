@@ -27,15 +27,47 @@ def print_table(header: list[str], rows: list[list[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in header:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*map(Text, row))
     console = Console()
     if not console.is_terminal:  # a pipe or a file has no width to fit into
         console.width = 1000
+    widths = fitting(header, rows, console.width)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for i, width in widths.items():
+        table.add_column(header[i], overflow="fold", width=width)
+    for row in rows:
+        table.add_row(*(Text(row[i]) for i in widths))
     console.print(table)
+    if len(widths) < len(header):
+        gone = ", ".join(name for i, name in enumerate(header) if i not in widths)
+        console.print(Text(f"left out at {console.width} columns: {gone} (a wider terminal has them, or a pipe: | less -S)"))
+
+
+PROSE = 24  # characters: longer cells are text, which may be folded to so many
+
+
+def fitting(header: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> dict[int, int]:
+    """Column -> its width in characters, of the columns that a terminal of `width` has room for.
+
+    The first stays always, and the last where it is text; the others go from the right. What is over is taken from the
+    widest.
+    """
+    columns = [[header[i], *(row[i] for row in rows)] for i in range(len(header))]
+    whole = [max(map(len, column)) for column in columns]
+    text = [max(map(len, column[1:]), default=0) > PROSE for column in columns]
+    word = [max(map(len, name.split()), default=0) for name in header]
+    least = [max(word[i], PROSE if text[i] else max(map(len, columns[i][1:]), default=0)) for i in range(len(header))]
+    least[0] = min(whole[0], max(least[0], width // 2))
+    gap = 2
+    keep = list(range(len(header)))
+    while len(keep) > 2 and sum(least[i] + gap for i in keep) - gap > width:
+        keep.remove(keep[-2] if text[keep[-1]] else keep[-1])
+    widths = {i: whole[i] for i in keep}
+    while sum(widths.values()) + gap * (len(keep) - 1) > width:
+        spare = [i for i in keep if widths[i] > least[i]]
+        if not spare:
+            break
+        widths[max(spare, key=lambda i: widths[i])] -= 1
+    return widths
 
 
 def print_results(results: Sequence[Result], what: str) -> None:

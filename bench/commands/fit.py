@@ -53,6 +53,7 @@ def fit(
 
     `litmus fit --check --write results/fit`
     """
+    from bench.bases.architectures import ARCHITECTURES
     from bench.core.text import split
     from bench.cost import forecast
     from bench.cost import forecast_tables as tables
@@ -71,6 +72,11 @@ def fit(
     if done:
         say(f"{len(done)} rows are already counted")
     todo = forecast.wanted(split(methods), bases, setting, skip=lambda *one: one in done)
+    named = list(dict.fromkeys(name for name, _ in todo))
+    say(
+        f"forecasting {len(todo)} training steps on {len(named)} of {len(ARCHITECTURES)} bases, from shapes alone: "
+        "nothing is fetched or measured"
+    )
     with counting([name for name, _ in todo]) as counted:
         for name, method in todo:
             counted(name)
@@ -83,6 +89,8 @@ def fit(
         return
     if form == "table":
         print_table(*tables.table(rows, setting, many=len({row.base for row in rows}) > 1))
+        for line in forecast.assumed(list(dict.fromkeys(row.base for row in rows)), setting):
+            print(line)
     else:
         print(tables.written(rows, setting, form))
     for line in tables.refusals(rows):

@@ -53,6 +53,7 @@ def methods(
         return
     if name is None:
         print_table(*zoo.listing())
+        print(f"\n{zoo.counted(METHODS)}")
         if gone := zoo.unavailable():
             print("\nlooked at, and not here:")
             print_table(["name", "reason"], [[key, reason] for key, reason in gone.items()])

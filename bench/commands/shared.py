@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import typer
 
 from bench.bases.spec import on_the_hub
 from bench.core.errors import LitmusError
+from bench.core.text import span
 
 if TYPE_CHECKING:
     from bench.checks.result import Result
@@ -90,12 +92,15 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+EVERY = 15.0  # seconds between two lines of progress where there is no terminal
+
+
 @contextmanager
 def counting(bases: Sequence[str], doing: str = "counting", what: str = "method") -> Iterator[Callable[[str], None]]:
     """A function to be called before each piece of work, which are on `bases` in this order: says where they stand.
 
-    On standard error; in a terminal a bar with the time that is left, elsewhere a line for each base: "counting 3
-    methods on sd15", with `doing` and the singular `what`.
+    On standard error; in a terminal a bar with the time that is left, elsewhere a line for each base, "counting 3
+    methods on sd15" (with `doing` and the singular `what`), and one now and then with the time that is left.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -103,11 +108,21 @@ def counting(bases: Sequence[str], doing: str = "counting", what: str = "method"
     console, each = Console(stderr=True), Counter(bases)
     if not console.is_terminal:
         said: set[str] = set()
+        done, start = 0, time.monotonic()
+        last = start
 
         def line(base: str) -> None:
+            nonlocal done, last
+            now = time.monotonic()
+            if done and now - last >= EVERY:
+                left = span((now - start) / done * (len(bases) - done))
+                say(f"{doing}: {done} of {len(bases)}, about {left} left")
+                last = now
             if base not in said:
                 say(f"{doing} {each[base]} {what}{'s' * (each[base] > 1)} on {base}")
+                last = now
             said.add(base)
+            done += 1
 
         yield line
         return

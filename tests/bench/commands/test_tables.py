@@ -35,7 +35,7 @@ def test_columns_that_do_not_fit_are_named(terminal):
     wide = terminal(200, header, rows)
     assert "left out" not in wide
     narrow = terminal(80, header, rows)
-    assert "left out at 80 columns: packable, paper (a wider terminal has them, or a pipe: | less -S)" in " ".join(
+    assert "left out at 80 columns: paper (a wider terminal has them, or a pipe: | less -S)" in " ".join(
         narrow.split()
     )
     assert narrow.count("adds a") == 5

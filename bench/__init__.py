@@ -12,7 +12,11 @@ from bench.core.version import VERSION as __version__
 
 if TYPE_CHECKING:
     from bench import plot
+    from bench.checks.bases import check_base
     from bench.checks.contract import check_method
+    from bench.checks.metrics import check_metric
+    from bench.checks.objectives import check_objective
+    from bench.checks.tasks import check_task
     from bench.core.errors import LitmusError
     from bench.method import Method, Network, register
     from bench.protocol.models import Protocol, load_protocol
@@ -28,7 +32,11 @@ __all__ = [
     "Protocol",
     "Record",
     "__version__",
+    "check_base",
     "check_method",
+    "check_metric",
+    "check_objective",
+    "check_task",
     "leaderboard",
     "load_protocol",
     "load_records",
@@ -43,7 +51,11 @@ _HOMES = {
     "Network": "bench.method",
     "Protocol": "bench.protocol.models",
     "Record": "bench.records.record",
+    "check_base": "bench.checks.bases",
     "check_method": "bench.checks.contract",
+    "check_metric": "bench.checks.metrics",
+    "check_objective": "bench.checks.objectives",
+    "check_task": "bench.checks.tasks",
     "leaderboard": "bench.report.results",
     "load_protocol": "bench.protocol.models",
     "load_records": "bench.report.results",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -53,10 +54,17 @@ def _top(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
     ] = False,
 ) -> None:
-    pass
+    """Before any command."""
+    from bench.core.paths import made_home
+
+    if line := made_home():
+        say(line)
 
 
 commands.add_to(app)
+
+
+UNWRITABLE = (PermissionError, FileExistsError, IsADirectoryError, NotADirectoryError)
 
 
 def main() -> None:
@@ -69,7 +77,7 @@ def main() -> None:
         say(f"error: {error}")
         sys.exit(2)
     except OSError as error:
-        if not no_space(error) and not isinstance(error, PermissionError):
+        if not no_space(error) and not isinstance(error, UNWRITABLE) and error.errno != errno.EROFS:
             raise
         say(f"error: {(error.strerror or str(error)).lower()}: {error.filename or 'while writing'}")
         sys.exit(2)

@@ -80,7 +80,7 @@ def frozen(base: Base, questions: Questions) -> dict[str, float]:
     out = {}
     for position in POSITIONS:
         target = next(b for a, b in PAIRS if a == position)
-        listening = base.fork()
+        listening = base.working().fork()
         ears = []
         for block in sites(listening.net, position, optional=True).values():
             ears.append(_Ear())
@@ -113,7 +113,7 @@ def tuned(base: Base, task: tasks.Task, record: Record, questions: Questions) ->
         return None
 
 
-def probe(board: Path, say: Any = lambda line: None) -> Path:
+def probe(board: Path, say: Any = lambda line: None, device: str = "") -> Path:
     """Train one adapter per pair again (weights are not kept) and measure it; goes on where it was.
 
     Taken are the cells of the first block that has most pairs recorded, each pair in its first form there.
@@ -127,11 +127,11 @@ def probe(board: Path, say: Any = lambda line: None) -> Path:
         old = json.loads(path.read_text(encoding="utf-8"))
         table = old if all(old.get(k) == v for k, v in table.items()) else table
     torch.set_num_threads(threads(run.base))
-    base = load_base(run.base, run.train.dtype if run.train else "fp32")
+    base = load_base(run.base, run.train.dtype if run.train else "fp32", device)
     task = tasks.load(run.task).at(base.resolution)
     questions = Questions(base, task, run.seed, run.sample)
     if "frozen" not in table:
-        table |= {"frozen": frozen(base, questions), "untuned": questions.move(base), "tuned": {}}
+        table |= {"frozen": frozen(base, questions), "untuned": questions.move(base.working()), "tuned": {}}
         table["prompts"] = [questions.prompts[0], questions.without[0]]
     for i, record in enumerate(chosen):
         if record.key not in table["tuned"]:
@@ -163,6 +163,6 @@ def _cells(board: Path, design: dict[str, Any]) -> list[Record]:
 
 if __name__ == "__main__":
     try:
-        print(probe(Path(sys.argv[1]), lambda line: print(line, file=sys.stderr, flush=True)))
+        print(probe(Path(sys.argv[1]), lambda line: print(line, file=sys.stderr, flush=True), *sys.argv[2:]))
     except LitmusError as error:
         sys.exit(f"error: {error}")

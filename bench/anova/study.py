@@ -18,6 +18,7 @@ from bench.anova.places import Places, ask
 from bench.core.errors import LitmusError
 from bench.core.files import write_bytes
 from bench.core.paths import results
+from bench.core.settings import Settings
 from bench.plugin.spec import label
 from bench.protocol.models import Protocol, Row
 from bench.records.record import Record, Run, read_stored
@@ -78,11 +79,12 @@ def plan(
     each: float = 0.0,
     places: dict[str, Places] | None = None,
     catalogue: dict[str, Catalogue] | None = None,
+    device: str = "",
 ) -> Study:
     """The study that `protocol` describes, compared with the records in `folder` (default: results/<name>).
 
     `each`: seconds that a cell takes (0: the protocol's). `places` and `catalogue` by base, for a caller that has
-    looked already. LitmusError where the protocol has no [anova] table, or a budget or position cannot be.
+    looked already; `device` as for board.plan. LitmusError where the protocol has no [anova] table, or a budget or position cannot be.
     """
     a = protocol.anova
     if a is None:
@@ -100,16 +102,19 @@ def plan(
     chosen = cells(a, pairs, blocks, n)
     stored = read_stored(folder)
     runs: dict[str, Run] = {}
+    settings = Settings(device)
     notes: list[str] = []
     for base in bases:
         rows = [_row(cell, places[base]) for cell in chosen if cell.base == base]
         own = protocol.model_copy(update={"base": base, "methods": tuple(rows), "extra": (), "sweep": None})
-        planned = board.plan(own, folder, retry_failed, catalogue[base] if catalogue else None, stored=stored)
+        known = catalogue[base] if catalogue else None
+        planned = board.plan(own, folder, retry_failed, known, device, stored)
+        settings = planned.settings
         runs |= planned.plan
         notes += planned.notes
     by_key, ordered = _match(chosen, places, runs)
     todo, have = board.missing(ordered, stored, retry_failed)
-    whole = board.Board(protocol, folder, ordered, todo, have, tuple(notes), stored=stored)
+    whole = board.Board(protocol, folder, ordered, todo, have, tuple(notes), settings, stored)
     return Study(whole, by_key, places, len(pairs) * len(forms(a)) * len(blocks), len(blocks), each, a.budget)
 
 

@@ -21,6 +21,7 @@ from bench.bases.kinds import pocket as _pocket  # noqa: F401  registered before
 from bench.bases.kinds import toy as _toy  # noqa: F401
 from bench.bases.kinds.pipeline import Pipeline
 from bench.bases.registry import BASES, BaseSource, Facts
+from bench.core.device import settled
 from bench.core.errors import LitmusError, nearest
 from bench.plugin.registry import source_digest
 
@@ -66,31 +67,38 @@ def base_names() -> list[str]:
 def load_base(name: str, dtype: str = "fp32", device: str = "") -> Base:
     """The base called `name`, computing in "fp32" or "bf16"; loaded once per process and shared.
 
-    A base of diffusers has its dtype in its name, and `dtype` is not asked; it works on `device` ("cuda:1", "cpu"; "":
-    as $LITMUS_DEVICE says, else a GPU where there is one). Raises LitmusError for an unknown name or dtype, and when
-    the weights are not there.
+    A base of diffusers has its dtype in its name, and `dtype` is not asked. Every base works on `device` ("cuda:1", "cpu";
+    "": as $LITMUS_DEVICE says, else a GPU where there is one): its network waits on the CPU and copies of it run there,
+    its codec lies there. Raises LitmusError for an unknown name or dtype, a device that is not there, and when the
+    weights are not.
     """
-    source = source_of(name).on(device)
+    where = str(settled(device))
+    source = source_of(name).on(where)
     if source.dtype is None and dtype not in PRECISIONS:
         raise LitmusError(nearest(dtype, PRECISIONS, "dtype"))
-    base = _load_large(source) if source.large else _load(source)
+    base = (_load_large if source.large else _load)(source, where)
     return base if source.dtype else replace(base, compute=dtype)
 
 
 @lru_cache
-def _load(source: BaseSource) -> Base:
-    return _at_rest(source)
+def _load(source: BaseSource, device: str) -> Base:
+    return _at_rest(source, device)
 
 
 @lru_cache(maxsize=2)  # they are large
-def _load_large(source: BaseSource) -> Base:
-    return _at_rest(source)
+def _load_large(source: BaseSource, device: str) -> Base:
+    return _at_rest(source, device)
 
 
-def _at_rest(source: BaseSource) -> Base:
+def _at_rest(source: BaseSource, device: str) -> Base:
+    import torch
+
     base = source.load()
     for part in (base.net, base.vae):
         part.requires_grad_(False).eval()
+    if base.execution_device is None:
+        base = replace(base, execution_device=torch.device(device))
+        base.vae.to(base.execution_device)
     if source_digest(type(source)):
         base = replace(base, name=source.spec, digest=_told(source, base.digest))
     return base

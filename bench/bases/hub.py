@@ -6,11 +6,11 @@ pipeline(base, denoiser)      the whole diffusers pipeline again, with a trained
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 from bench.bases.source import Source, hush, locate
 from bench.bases.spec import Spec, parse
+from bench.core.device import working_device
 from bench.core.errors import LitmusError
 
 if TYPE_CHECKING:
@@ -19,33 +19,12 @@ if TYPE_CHECKING:
 
     from bench.bases.base import Base
 
-__all__ = ["Source", "Spec", "load", "locate", "parse", "pipeline", "working_device"]
-
-
-def working_device(asked: str = "") -> torch.device:
-    """Where networks work: as `asked`, else $LITMUS_DEVICE, else a GPU or Apple's where there is one, else the CPU.
-
-    LitmusError for a device that is not there.
-    """
-    import torch
-
-    asked = asked or os.environ.get("LITMUS_DEVICE", "")
-    if not asked:
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(asked)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = (str(error) or "not there").splitlines()[0]
-        raise LitmusError(f"no device '{asked}' ({reason}): --device is cpu, cuda, cuda:1, mps, ...") from None
-    return device
+__all__ = ["Source", "Spec", "load", "locate", "parse", "pipeline"]
 
 
 def load(text: str, where: str = "") -> Base:
     """The base that `text` writes (bench.bases.spec). Its network waits on the CPU; copies run on the device `where`
-    (see `working_device`).
+    (see bench.core.device).
 
     A quantised network is put on the device at once, since bitsandbytes quantises there.
     """

@@ -47,7 +47,10 @@ class BaseSource(Part):
         return BASES.read(text)
 
     def on(self, device: str) -> BaseSource:
-        """The same to be run on `device` ("cuda:1", "cpu"; "": the kind's own choice), for kinds that can choose."""
+        """The same told beforehand where copies of it run ("cuda:1", "cpu"; "": as bench.core.device says).
+
+        For kinds that must know when they load, such as quantised ones: any other base is moved by load_base.
+        """
         return self
 
     @property
@@ -58,7 +61,7 @@ class BaseSource(Part):
     def load(self) -> Base:
         """The base, on the CPU, in float32 unless it has a dtype of its own; a new one at each call.
 
-        `name` and `digest` of a base from outside are set by bench.bases.load_base.
+        bench.bases.load_base sets `name` and `digest` of a base from outside, and has any base work where it is asked to.
         """
         raise LitmusError(f"the base {self.name} does not say how it is loaded: write load(self)")
 

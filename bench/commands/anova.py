@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from bench.commands.options import WORKERS
+from bench.commands.options import DEVICE, WORKERS
+from bench.commands.outputs import output_folder
 from bench.commands.shared import finish, parts, print_table, say, surroundings
 from bench.core.errors import LitmusError
 
@@ -39,9 +40,13 @@ def anova(
         bool, typer.Option("--positions", help="list the pairs that the base has, with their sizes; run nothing")
     ] = False,
     results: Annotated[
-        Path | None, typer.Option(help="the study's folder  [default: results/PROTOCOL]", show_default=False)
+        Path | None,
+        output_folder(
+            "--results", written=False, help="the study's folder  [default: results/PROTOCOL]", show_default=False
+        ),
     ] = None,
     workers: WORKERS = None,
+    device: DEVICE = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="run again what failed")] = False,
     report: Annotated[bool, typer.Option("--report", help="write the report from the records; run nothing")] = False,
     probe: Annotated[
@@ -101,11 +106,11 @@ def anova(
         _publish(folder)
         return
     if probe:
-        _probe(folder)
+        _probe(folder, device or "")
     if probe or report:
         write_report(folder)
         return
-    planned = study.plan(rules, folder, retry_failed, cell_seconds or 0.0)
+    planned = study.plan(rules, folder, retry_failed, cell_seconds or 0.0, device=device or "")
     for line in (*planned.board.notes, *planned.lines()):
         say(line)
     say(planned.board.headline())
@@ -146,14 +151,14 @@ def write_report(folder: Path) -> None:
     print(folder / "figures")
 
 
-def _probe(folder: Path) -> None:
+def _probe(folder: Path, device: str) -> None:
     """In a process of its own, since this one stays without torch."""
     import subprocess
     import sys
 
     if not (folder / "design.json").is_file():
         raise LitmusError(f"{folder} contains no study (no design.json): litmus anova makes one")
-    if subprocess.run([sys.executable, "-m", "bench.anova.probe", str(folder)]).returncode:
+    if subprocess.run([sys.executable, "-m", "bench.anova.probe", str(folder), device]).returncode:
         raise LitmusError("the probe failed, see its output above: the same command resumes it")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.commands.options import BASE, PROTOCOL, RESULTS, RETRY, WORKERS
+from bench.commands.options import BASE, DEVICE, PROTOCOL, RESULTS, RETRY, WORKERS
 from bench.commands.shared import board_word, finish, planned_board, rules_of, say, write_report
 
 
@@ -11,6 +11,7 @@ def bench(
     base: BASE = None,
     results: RESULTS = None,
     workers: WORKERS = None,
+    device: DEVICE = None,
     retry_failed: RETRY = False,
 ) -> None:
     """Run a protocol and write its tables, figures and page.
@@ -30,7 +31,7 @@ def bench(
     from bench.records import features
     from bench.runner import board
 
-    planned = planned_board(rules_of(protocol, base), results, workers, retry_failed)
+    planned = planned_board(rules_of(protocol, base), results, workers, retry_failed, device)
     records = board.run(planned, say)
     say(board.summary(planned, records))
     faults = write_report(planned.folder, anew=bool(planned.todo), stored=None if planned.todo else planned.stored)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from bench.commands.outputs import output_file
+
 
 def budgets(
     methods: Annotated[
@@ -14,7 +16,7 @@ def budgets(
     ] = None,
     base: Annotated[str, typer.Option(help="a base of `litmus params`")] = "sd15",
     share: Annotated[str, typer.Option(help="shares of the denoiser")] = "0.05%,0.2%,0.75%,3%",
-    write: Annotated[Path | None, typer.Option(help="write the page to this file")] = None,
+    write: Annotated[Path | None, output_file("--write", help="write the page to this file")] = None,
 ) -> None:
     """Find the size for each method at a parameter budget.
 

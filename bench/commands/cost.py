@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.commands.options import DEVICE
+from bench.commands.outputs import output_folder
 from bench.commands.shared import counting, print_table, say
 from bench.core.errors import LitmusError, nearest
+
+if TYPE_CHECKING:
+    import torch
 
 FORMATS = ("table", "json")
 
@@ -29,13 +34,14 @@ def cost(
     dtype: Annotated[
         str | None, typer.Option(help="fp32 or bf16  [default: a folder's own, else fp32]", show_default=False)
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda  [default: cuda where there is one]")] = None,
+    device: DEVICE = None,
     blocks: Annotated[int, typer.Option(min=2, help="paired blocks, over which the interval is taken")] = 8,
     calls: Annotated[int, typer.Option(min=1, help="calls per block")] = 2,
     form: Annotated[str, typer.Option("--format", help="table or json")] = "table",
     json_: Annotated[bool, typer.Option("--json", help="the same as --format json")] = False,
     write: Annotated[
-        str | None, typer.Option(help="folder for cost.md, .csv and .json; {card} in it becomes the device's name")
+        str | None,
+        output_folder("--write", help="folder for cost.md, .csv and .json; {card} in it becomes the device's name"),
     ] = None,
 ) -> None:
     """Measure each method's time and memory beside a reference.
@@ -52,23 +58,17 @@ def cost(
 
     `litmus cost --base sd15,sdxl --weights random --dtype bf16 --device cuda --write results/cost-{card}`
     """
-    import torch
-
     from bench.core.busy import warning
     from bench.core.text import split
     from bench.cost import race, race_tables
     from bench.cost.forecast import Setting
+    from bench.cost.measure import measuring_device
     from bench.records.provenance import now
 
     form = "json" if json_ else form
     if form not in FORMATS:
         raise LitmusError(nearest(form, FORMATS, "format"))
-    kinds = ("cpu", "cuda")
-    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if chosen not in kinds:
-        raise LitmusError(nearest(chosen, kinds, "device"))
-    if chosen == "cuda" and not torch.cuda.is_available():
-        raise LitmusError("no CUDA device is here: leave --device out to measure on the CPU")
+    chosen = measuring_device(device)
     setting = Setting(batch=batch, resolution=resolution, dtype=dtype or "fp32")
     results: list[race.Result] = []
     about = _about(chosen) | {"batch": batch, "reference": reference, "resolution": resolution}
@@ -84,7 +84,7 @@ def cost(
         about["busy"] = line
     with counting([name for name in bases for _ in range(each)], "racing") as counted:
         for name in bases:
-            setup = race.set_up(name, weights, setting, torch.device(chosen), dtype)
+            setup = race.set_up(name, weights, setting, chosen, dtype)
             weighed[setup.weights] = None
             dtypes[setup.dtype] = None
             about |= {"dtype": " and ".join(dtypes), "weights": " and ".join(weighed)}
@@ -103,12 +103,13 @@ def cost(
         say(str(path))
 
 
-def _about(device: str) -> dict:
+def _about(device: torch.device) -> dict:
     """The machine as records describe it, with the device's name and torch's threads."""
     import torch
 
+    from bench.core.device import described
     from bench.records.provenance import now, provenance
 
-    machine = provenance(now(), threads=torch.get_num_threads()).model_dump()
-    name = torch.cuda.get_device_name() if device == "cuda" else machine["machine"]["cpu"]
+    machine = provenance(now(), threads=torch.get_num_threads(), device=described(device)).model_dump()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else machine["machine"]["cpu"]
     return {"device": name, **machine}

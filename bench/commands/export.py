@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from bench.commands.options import ADAPTER, ADAPTER_BASE, ANY_BASE, DEVICE, OFFLINE
+from bench.commands.outputs import output_path
 from bench.commands.shared import adapted, base_of, say
 from bench.core.errors import LitmusError, nearest
 
@@ -16,7 +17,7 @@ FORMATS = ("diffusers", "peft", "kohya")
 
 def export(
     file: ADAPTER,
-    out: Annotated[Path, typer.Option("--out", "-o", help="where to write: a folder, or kohya's file")],
+    out: Annotated[Path, output_path("--out", "-o", help="where to write: a folder, or kohya's file")],
     form: Annotated[str, typer.Option("--format", "-f", help="diffusers, peft or kohya")] = "diffusers",
     base: ADAPTER_BASE = None,
     rank: Annotated[int | None, typer.Option(min=1, help="approximate the adapter by a LoRA of this rank")] = None,

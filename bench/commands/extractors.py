@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from bench.commands.options import DEVICE
 from bench.commands.shared import print_table, say
 from bench.core.errors import LitmusError
 
@@ -38,7 +39,7 @@ NAME = Annotated[str, typer.Argument(help="a suite's name, or roles and encoders
 
 
 @extractors.command()
-def show(name: NAME) -> None:
+def show(name: NAME, device: DEVICE = None) -> None:
     """Load an evaluator and print its card.
 
     The card, which every record carries, has the checksums of weights and the preprocessing. Loading fetches weights
@@ -48,12 +49,12 @@ def show(name: NAME) -> None:
     """
     from bench.extractors import load_extractors
 
-    loaded = load_extractors(name)
+    loaded = load_extractors(name, device or "")
     print(json.dumps({"name": loaded.name, "digest": loaded.digest, **loaded.card}, indent=1))
 
 
 @extractors.command()
-def check(name: NAME) -> None:
+def check(name: NAME, device: DEVICE = None) -> None:
     """Check an evaluator against published values.
 
     The values are those of real pictures compared with each other in DreamBooth's table: DINO 0.774, CLIP-I 0.885.
@@ -67,7 +68,7 @@ def check(name: NAME) -> None:
     if not extractors_source(name).published:
         raise LitmusError(f"{name} has no published values: docs/pocket-base.md says how good it is")
     groups, doubts = acceptance.pictures()
-    loaded = load_extractors(name)
+    loaded = load_extractors(name, device or "")
     verdicts = acceptance.check(loaded, groups)
     acceptance.keep(loaded.digest, verdicts, doubts)
     for verdict in verdicts:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.commands.outputs import output_folder
 from bench.commands.shared import say
 from bench.core.errors import LitmusError
 
@@ -21,7 +22,7 @@ fetch = typer.Typer(
     no_args_is_help=True,
     help="Download the pictures of tasks, verified, resumable.",
 )
-TO = Annotated[Path | None, typer.Option("--to", help="another folder than the usual one", show_default=False)]
+TO = Annotated[Path | None, output_folder("--to", help="another folder than the usual one", show_default=False)]
 EVERY = 5.0  # seconds between two lines where there is no terminal
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from bench.commands.outputs import output_folder
 from bench.commands.shared import counting, print_table, say
 from bench.core.errors import LitmusError, nearest
 
@@ -29,10 +30,12 @@ def fit(
     form: Annotated[str, typer.Option("--format", help="table, md, csv or json")] = "table",
     json_: Annotated[bool, typer.Option("--json", help="the same as --format json")] = False,
     write: Annotated[
-        Path | None, typer.Option(help="folder for fit.md, .csv, .json and .svg; resumes from its rows")
+        Path | None, output_folder("--write", help="folder for fit.md, .csv, .json and .svg; resumes from its rows")
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="measure the forecast's error on small networks")] = False,
-    device: Annotated[str, typer.Option(help="where --check measures: cpu or cuda")] = "cpu",
+    device: Annotated[
+        str | None, typer.Option(help="where --check measures: cpu, cuda, cuda:1  [default: cuda where there is one]")
+    ] = None,
 ) -> None:
     """Forecast memory and FLOPs of a training step.
 
@@ -50,6 +53,7 @@ def fit(
 
     `litmus fit --check --write results/fit`
     """
+    from bench.bases.architectures import ARCHITECTURES
     from bench.core.text import split
     from bench.cost import forecast
     from bench.cost import forecast_tables as tables
@@ -68,6 +72,11 @@ def fit(
     if done:
         say(f"{len(done)} rows are already counted")
     todo = forecast.wanted(split(methods), bases, setting, skip=lambda *one: one in done)
+    named = list(dict.fromkeys(name for name, _ in todo))
+    say(
+        f"forecasting {len(todo)} training steps on {len(named)} of {len(ARCHITECTURES)} bases, from shapes alone: "
+        "nothing is fetched or measured"
+    )
     with counting([name for name, _ in todo]) as counted:
         for name, method in todo:
             counted(name)
@@ -80,30 +89,30 @@ def fit(
         return
     if form == "table":
         print_table(*tables.table(rows, setting, many=len({row.base for row in rows}) > 1))
+        for line in forecast.assumed(list(dict.fromkeys(row.base for row in rows)), setting):
+            print(line)
     else:
         print(tables.written(rows, setting, form))
     for line in tables.refusals(rows):
         say(line)
 
 
-def _check(folder: Path | None, device: str, bases: list[str], methods: list[str]) -> None:
-    import torch
-
+def _check(folder: Path | None, device: str | None, bases: list[str], methods: list[str]) -> None:
     from bench.core.text import markdown
     from bench.cost import forecast_check as check
     from bench.cost.forecast import base_name
     from bench.cost.forecast_tables import save, versions
+    from bench.cost.measure import measuring_device
 
-    if device not in ("cpu", "cuda"):
-        raise LitmusError(nearest(device, ("cpu", "cuda"), "device"))
-    if device == "cuda" and not torch.cuda.is_available():
-        raise LitmusError("no CUDA device is here: leave --device out to measure on the CPU")
+    where = measuring_device(device)
     names = [base_name(b) for b in bases]
     with counting(check.planned(names, methods), "checking", "step") as counted:
-        measured = list(check.checks(names, methods, device=device, before=counted))
+        measured = list(check.checks(names, methods, device=str(where), before=counted))
     header, body = check.table(measured)
     print_table(header, body)
     print(check.worst(measured))
     if folder is not None and measured:
         releases = ", ".join(f"{name} {number}" for name, number in versions().items())
-        print(save(folder / f"accuracy-{device}.md", check.page(measured, releases, markdown(header, body)).encode()))
+        print(
+            save(folder / f"accuracy-{where.type}.md", check.page(measured, releases, markdown(header, body)).encode())
+        )

@@ -8,13 +8,14 @@ from typing import Annotated
 import typer
 
 from bench.commands.options import ADAPTER, ADAPTER_BASE, ANY_BASE, DEVICE, OFFLINE
+from bench.commands.outputs import output_folder
 from bench.commands.shared import adapted, base_of
 from bench.core.errors import LitmusError, nearest
 
 
 def merge(
     file: ADAPTER,
-    out: Annotated[Path, typer.Option("--out", "-o", help="the folder to write")],
+    out: Annotated[Path, output_folder("--out", "-o", help="the folder to write")],
     base: ADAPTER_BASE = None,
     dtype: Annotated[str, typer.Option(help="of the weights written: fp32, fp16 or bf16")] = "fp32",
     any_base: ANY_BASE = False,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from bench.commands.outputs import output_file
 from bench.commands.shared import method_names, print_table
 from bench.core.errors import LitmusError
 from bench.report.results import board_folder
@@ -16,7 +17,7 @@ def methods(
     name: Annotated[
         str | None, typer.Argument(autocompletion=method_names, help="one method, with its settings")
     ] = None,
-    write: Annotated[Path | None, typer.Option(help="write the page about all methods to this file")] = None,
+    write: Annotated[Path | None, output_file("--write", help="write the page about all methods to this file")] = None,
     board: Annotated[
         str | None,
         typer.Option(help="with --write: the board (name or folder) whose scores and pictures the page shows"),
@@ -50,6 +51,7 @@ def methods(
         return
     if name is None:
         print_table(*zoo.listing())
+        print(f"\n{zoo.counted(METHODS)}")
         if gone := zoo.unavailable():
             print("\nlooked at, and not here:")
             print_table(["name", "reason"], [[key, reason] for key, reason in gone.items()])

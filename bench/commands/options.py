@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from bench.commands.outputs import output_folder
 from bench.commands.shared import protocol_names
 
 # --- boards ---------------------------------------------------------------------------------------------------------
@@ -15,7 +16,14 @@ PROTOCOL = Annotated[
     str, typer.Argument(autocompletion=protocol_names, help="a protocol's name, or the path of a TOML file")
 ]
 RESULTS = Annotated[
-    Path | None, typer.Option("--results", help="the board's folder  [default: results/PROTOCOL]", show_default=False)
+    Path | None,
+    output_folder("--results", help="the board's folder  [default: results/PROTOCOL]", show_default=False),
+]
+RESULTS_READ = Annotated[
+    Path | None,
+    output_folder(
+        "--results", written=False, help="the board's folder  [default: results/PROTOCOL]", show_default=False
+    ),
 ]
 WORKERS = Annotated[
     int | None, typer.Option("--workers", "-j", min=1, help="processes side by side  [default: one per core]")

@@ -6,14 +6,14 @@ from typing import Annotated
 
 import typer
 
-from bench.commands.options import BASE, PROTOCOL, RESULTS
+from bench.commands.options import BASE, PROTOCOL, RESULTS_READ
 from bench.commands.shared import planned_board, print_table, rules_of
 
 
 def plan(
     protocol: PROTOCOL,
     base: BASE = None,
-    results: RESULTS = None,
+    results: RESULTS_READ = None,
     every: Annotated[bool, typer.Option("--every", help="list each run with its key")] = False,
 ) -> None:
     """Show what a protocol would run, and how much of it is done.

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from bench.commands.outputs import output_file
 from bench.core.errors import LitmusError, nearest
 from bench.core.text import split
 from bench.report.results import board_folder, board_names
@@ -21,7 +22,13 @@ def plot(
     ],
     figure: Annotated[str, typer.Argument(autocompletion=lambda: list(FIGURES), help=", ".join(FIGURES))],
     out: Annotated[
-        Path | None, typer.Option(help="the file: .png, .pdf or .svg  [default: BOARD-FIGURE.png]", show_default=False)
+        Path | None,
+        output_file(
+            "--out",
+            help="the file: .png, .pdf or .svg  [default: BOARD-FIGURE.png]",
+            endings=tuple(f".{ending}" for ending in ENDINGS),
+            show_default=False,
+        ),
     ] = None,
     rows: Annotated[
         str | None, typer.Option(help="rows to show, in this order: lora,bias,lora[rank=8]", show_default=False)
@@ -52,10 +59,6 @@ def plot(
         f"{Path(board).stem if board.endswith('.jsonl') else board_folder(board).resolve().name}-{figure}.png"
     )
     form = path.suffix.removeprefix(".").lower()
-    if not form:
-        raise LitmusError(f"the file {path} has no ending: it is one of .png, .pdf and .svg")
-    if form not in ENDINGS:
-        raise LitmusError(nearest(form or path.name, ENDINGS, "ending of a figure's file"))
     _save(path, _drawn(board, figure, split(rows), split(highlight), kind, task, dark, (form, dpi, transparent)))
     print(path)
 

@@ -7,13 +7,15 @@ from typing import Annotated
 
 import typer
 
+from bench.commands.outputs import output_folder
+
 pocket = typer.Typer(no_args_is_help=True, help="The pocket base, a text-to-image model trained on a CPU.")
 
 
 @pocket.command("train")
 def train(
     work: Annotated[
-        Path | None, typer.Option(help="where training keeps its state  [default: results/.pocket]")
+        Path | None, output_folder("--work", help="where training keeps its state  [default: results/.pocket]")
     ] = None,
     samples: Annotated[int, typer.Option(help="pictures that the denoiser sees")] = 140_000,
     vae_minutes: Annotated[float, typer.Option(help="minutes for the autoencoder")] = 30,
@@ -22,7 +24,9 @@ def train(
     threads: Annotated[int | None, typer.Option(help="torch threads  [default: torch's choice]")] = None,
     seed: Annotated[int, typer.Option(help="seed of data and weights")] = 0,
     scale: Annotated[float, typer.Option(help="share of all pictures, steps and minutes; 0.002: does it run?")] = 1.0,
-    out: Annotated[Path | None, typer.Option(help="folder for the result  [default: the package itself]")] = None,
+    out: Annotated[
+        Path | None, output_folder("--out", help="folder for the result  [default: the package itself]")
+    ] = None,
 ) -> None:
     """Train base and evaluators from scratch.
 
@@ -39,7 +43,7 @@ def train(
 
 @pocket.command("card")
 def card(
-    out: Annotated[Path | None, typer.Option(help="folder to write  [default: docs of the clone]")] = None,
+    out: Annotated[Path | None, output_folder("--out", help="folder to write  [default: docs of the clone]")] = None,
     n: Annotated[int, typer.Option(help="captions to sample for")] = 512,
     seed: Annotated[int, typer.Option(help="seed of captions and noise")] = 0,
 ) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from bench.commands import options
+from bench.commands.outputs import output_folder
 from bench.commands.shared import finish, method_names, planned_board, print_table, say, surroundings, task_names
 
 
@@ -54,7 +55,7 @@ def run(
     compile: options.COMPILE = False,
     sample_steps: options.SAMPLE_STEPS = None,
     guidance: options.GUIDANCE = None,
-    out: Annotated[Path | None, typer.Option(help="where results go  [default: results/mine]")] = None,
+    out: Annotated[Path | None, output_folder("--out", help="where results go  [default: results/mine]")] = None,
     retry_failed: options.RETRY = False,
     save: Annotated[bool, typer.Option("--save", help="keep each adapter, for litmus export, merge and score")] = False,
 ) -> None:

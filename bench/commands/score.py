@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from bench.commands.options import ADAPTER_BASE, ANY_BASE, DEVICE, OFFLINE
+from bench.commands.outputs import output_folder
 from bench.commands.shared import adapted, base_of, print_table, say
 
 
@@ -29,7 +30,7 @@ def score(
     offline: OFFLINE = False,
     extractors: Annotated[str, typer.Option(help="the evaluators that score")] = "pocket",
     out: Annotated[
-        Path | None, typer.Option(help="where scores and pictures go  [default: results/scored/NAME]")
+        Path | None, output_folder("--out", help="where scores and pictures go  [default: results/scored/NAME]")
     ] = None,
     any_base: ANY_BASE = False,
 ) -> None:
@@ -57,7 +58,9 @@ def score(
     tuned = adapted(lora, base, any_base, device)
     folder = out or results() / "scored" / f"{tuned.file.stem}-{given.name.replace('/', '-')}"
     sampling = Sample(steps=steps, guidance=guidance)
-    scored = scoring.score(tuned, given, load_extractors(extractors), sampling, single.numbers(seeds), folder, say)
+    scored = scoring.score(
+        tuned, given, load_extractors(extractors, device or ""), sampling, single.numbers(seeds), folder, say
+    )
     print_table(*scored.table())
     for note in scored.notes:
         say(f"note: {note}")

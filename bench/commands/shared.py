@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import typer
 
 from bench.bases.spec import on_the_hub
 from bench.core.errors import LitmusError
+from bench.core.text import span
 
 if TYPE_CHECKING:
     from bench.checks.result import Result
@@ -27,15 +29,49 @@ def print_table(header: list[str], rows: list[list[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in header:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*map(Text, row))
     console = Console()
     if not console.is_terminal:  # a pipe or a file has no width to fit into
         console.width = 1000
+    widths = fitting(header, rows, console.width)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for i, width in widths.items():
+        table.add_column(header[i], overflow="fold", width=width)
+    for row in rows:
+        table.add_row(*(Text(row[i]) for i in widths))
     console.print(table)
+    if len(widths) < len(header):
+        gone = ", ".join(name for i, name in enumerate(header) if i not in widths)
+        console.print(
+            Text(f"left out at {console.width} columns: {gone} (a wider terminal has them, or a pipe: | less -S)")
+        )
+
+
+PROSE = 24  # characters: longer cells are text, which may be folded to so many
+
+
+def fitting(header: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> dict[int, int]:
+    """Column -> its width in characters, of the columns that a terminal of `width` has room for.
+
+    The first stays always, and the last where it is text; the others go from the right. What is over is taken from the
+    widest.
+    """
+    columns = [[header[i], *(row[i] for row in rows)] for i in range(len(header))]
+    whole = [max(map(len, column)) for column in columns]
+    text = [max(map(len, column[1:]), default=0) > PROSE for column in columns]
+    word = [max(map(len, name.split()), default=0) for name in header]
+    least = [max(word[i], PROSE if text[i] else max(map(len, columns[i][1:]), default=0)) for i in range(len(header))]
+    least[0] = min(whole[0], max(least[0], width // 2))
+    gap = 2
+    keep = list(range(len(header)))
+    while len(keep) > 2 and sum(least[i] + gap for i in keep) - gap > width:
+        keep.remove(keep[-2] if text[keep[-1]] else keep[-1])
+    widths = {i: whole[i] for i in keep}
+    while sum(widths.values()) + gap * (len(keep) - 1) > width:
+        spare = [i for i in keep if widths[i] > least[i]]
+        if not spare:
+            break
+        widths[max(spare, key=lambda i: widths[i])] -= 1
+    return widths
 
 
 def print_results(results: Sequence[Result], what: str) -> None:
@@ -58,12 +94,15 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+EVERY = 15.0  # seconds between two lines of progress where there is no terminal
+
+
 @contextmanager
 def counting(bases: Sequence[str], doing: str = "counting", what: str = "method") -> Iterator[Callable[[str], None]]:
     """A function to be called before each piece of work, which are on `bases` in this order: says where they stand.
 
-    On standard error; in a terminal a bar with the time that is left, elsewhere a line for each base: "counting 3
-    methods on sd15", with `doing` and the singular `what`.
+    On standard error; in a terminal a bar with the time that is left, elsewhere a line for each base, "counting 3
+    methods on sd15" (with `doing` and the singular `what`), and one now and then with the time that is left.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -71,11 +110,21 @@ def counting(bases: Sequence[str], doing: str = "counting", what: str = "method"
     console, each = Console(stderr=True), Counter(bases)
     if not console.is_terminal:
         said: set[str] = set()
+        done, start = 0, time.monotonic()
+        last = start
 
         def line(base: str) -> None:
+            nonlocal done, last
+            now = time.monotonic()
+            if done and now - last >= EVERY:
+                left = span((now - start) / done * (len(bases) - done))
+                say(f"{doing}: {done} of {len(bases)}, about {left} left")
+                last = now
             if base not in said:
                 say(f"{doing} {each[base]} {what}{'s' * (each[base] > 1)} on {base}")
+                last = now
             said.add(base)
+            done += 1
 
         yield line
         return

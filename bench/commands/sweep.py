@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.commands.options import BASE, PROTOCOL, RESULTS, RETRY, WORKERS
+from bench.commands.options import BASE, DEVICE, PROTOCOL, RESULTS, RETRY, WORKERS
 from bench.commands.shared import finish, planned_board, print_table, rules_of, say
 from bench.core.errors import LitmusError
 
@@ -12,6 +12,7 @@ def sweep(
     base: BASE = None,
     results: RESULTS = None,
     workers: WORKERS = None,
+    device: DEVICE = None,
     retry_failed: RETRY = False,
 ) -> None:
     """Find each method's best learning rate on the tuning tasks.
@@ -26,10 +27,14 @@ def sweep(
     rules = rules_of(protocol, base)
     if rules.sweep is None:
         raise LitmusError(f"{rules.name} has no [sweep] table: litmus bench {protocol} runs it")
-    planned = planned_board(rules, results, workers, retry_failed)
+    planned = planned_board(rules, results, workers, retry_failed, device)
     records = board.run(planned, say)
     # A search goes on for as long as its records make the plan grow.
-    while rules.sweep.around and (further := board.plan(planned.protocol, planned.folder)).plan != planned.plan:
+    while (
+        rules.sweep.around
+        and (further := board.plan(planned.protocol, planned.folder, device=planned.settings.device)).plan
+        != planned.plan
+    ):
         say(further.headline())
         records = board.run(planned := further, say)
     say(board.summary(planned, records))

@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
+from bench.commands.outputs import output_file, output_folder
+
 world = typer.Typer(no_args_is_help=True, help="The procedural world of the pocket base and its tasks.")
 
 
 @world.command("show")
 def show(
-    out: Annotated[Path, typer.Option(help="PNG file to write")] = Path("world.png"),
+    out: Annotated[Path, output_file("--out", help="PNG file to write", endings=(".png",))] = Path("world.png"),
     seed: Annotated[int, typer.Option(help="another seed, other positions and lights")] = 0,
 ) -> None:
     """Draw a contact sheet of the world.
@@ -26,7 +28,7 @@ def show(
 
 @world.command("tasks")
 def tasks(
-    out: Annotated[Path | None, typer.Option(help="folder to write  [default: datasets/pocket]")] = None,
+    out: Annotated[Path | None, output_folder("--out", help="folder to write  [default: datasets/pocket]")] = None,
     seed: Annotated[int, typer.Option(help="0 is the committed set; another seed gives other pictures")] = 0,
 ) -> None:
     """Write the 24 subject tasks and 12 style tasks as folders.

@@ -11,7 +11,7 @@ class LitmusError(Exception):
 
 
 def nearest(name: str, known: Iterable[str], kind: str = "name", listing: str = "") -> str:
-    """The line for an unknown name: `unknown method 'lroa': did you mean 'lora'? (litmus methods lists 6)`.
+    """The line for an unknown name: `unknown method 'lroa': did you mean 'lora'? (litmus methods lists them)`.
 
     `kind` says what was asked for; `listing` is the command that lists the known names (its default exists for
     methods, tasks, metrics and protocols).
@@ -23,6 +23,6 @@ def nearest(name: str, known: Iterable[str], kind: str = "name", listing: str = 
     close.sort(key=lambda other: sorted(other) != sorted(name))  # the same letters mistyped: lroa is lora before road
     line = f"unknown {kind} '{name}'" + (f": did you mean '{close[0]}'?" if close else "")
     if listing:
-        return f"{line} ({listing} lists {len(names)})"
+        return f"{line} ({listing} lists them)"
     shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
     return f"{line} (known: {shown or 'none'})"

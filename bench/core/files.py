@@ -52,7 +52,7 @@ def disk_line(folder: Path, error: OSError) -> str:
     """What to say when something in `folder` could not be written."""
     if no_space(error):
         return f"no space left on the device of {folder}: free some and run again, finished runs are kept"
-    return f"cannot write in {folder}: {error.strerror or error} (choose another folder with --results)"
+    return f"cannot write in {folder}: {error.strerror or error} (choose another folder)"
 
 
 def digest_files(files: Iterable[Path], root: Path) -> str:

@@ -6,6 +6,8 @@ import os
 from functools import lru_cache
 from pathlib import Path
 
+from bench.core.errors import LitmusError
+
 
 @lru_cache
 def clone() -> Path | None:
@@ -24,6 +26,22 @@ def root() -> Path:
     if here := clone():
         return here
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "litmus"
+
+
+def made_home() -> str:
+    """Make the folder that $LITMUS_HOME names where it is not there yet; the line that says so, "" where it is.
+
+    LitmusError where it cannot be one.
+    """
+    home = os.environ.get("LITMUS_HOME")
+    if not home or root().is_dir():
+        return ""
+    try:
+        root().mkdir(parents=True)
+    except OSError as error:
+        reason = "it is a file" if root().is_file() else (error.strerror or str(error)).lower()
+        raise LitmusError(f"LITMUS_HOME is {home}, which cannot be a folder ({reason}): set it to another") from None
+    return f"note: LITMUS_HOME={home} was not there and has been made: datasets and results will lie in it"
 
 
 def datasets() -> Path:

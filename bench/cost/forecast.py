@@ -70,9 +70,13 @@ class Setting:
         if self.trained == "bf16" and self.dtype != "bf16":
             raise LitmusError("tensors trained in bf16 go with a base in bf16: add --dtype bf16")
 
+    def pixels(self, base: str) -> int:
+        """The side of the picture in pixels."""
+        return self.resolution or RESOLUTION.get(base, 512)
+
     def side(self, base: str) -> int:
         """Latents along one side of the picture."""
-        pixels, each = self.resolution or RESOLUTION.get(base, 512), POCKET if base == "pocket" else LATENT
+        pixels, each = self.pixels(base), _pixels(base)
         if pixels <= 0 or pixels % (2 * each):
             raise LitmusError(f"{base} takes a resolution that is a multiple of {2 * each}, not {pixels}")
         return pixels // each
@@ -153,6 +157,28 @@ def base_name(text: str) -> str:
     if len(matches) == 1:
         return matches[0]
     raise LitmusError(nearest(text, ARCHITECTURES, "base", "litmus fit --help"))
+
+
+def assumed(bases: Sequence[str], setting: Setting) -> list[str]:
+    """What a verdict rests on, in lines: the setting, and which bases are made for larger pictures than it says."""
+    sizes = dict.fromkeys(f"{setting.pixels(base)} px" for base in bases)
+    own = {base: side for base in bases if (side := own_resolution(base)) > setting.pixels(base)}
+    precision = f"{setting.dtype}, what is trained in {setting.trained}"
+    lines = [f"assumed: batch {setting.batch}, {' or '.join(sizes)}, {precision}, {setting.attention} attention, AdamW"]
+    for side in sorted(set(own.values())):
+        named = ", ".join(ARCHITECTURES[base].title for base in bases if own.get(base) == side)
+        lines.append(f"note: {named}: made for {side} px, which takes more: --resolution {side}")
+    return lines
+
+
+def own_resolution(base: str) -> int:
+    """Side in pixels of the pictures that a base was made for; FLUX names none, and its pipelines take 1024."""
+    latents = getattr(shape(base).denoiser.config, "sample_size", None)
+    return 1024 if latents is None or "FLUX" in ARCHITECTURES[base].title else latents * _pixels(base)
+
+
+def _pixels(base: str) -> int:
+    return POCKET if base == "pocket" else LATENT
 
 
 def row(base: str, method: Method, setting: Setting) -> Row:

@@ -13,7 +13,7 @@ from typing import Any
 
 from bench.bases.architectures import ARCHITECTURES
 from bench.core.errors import LitmusError
-from bench.core.files import whole
+from bench.core.files import write_bytes
 from bench.core.text import markdown, refusals
 from bench.cost.forecast import GIB, NOT, WITH, Row, Setting
 from bench.cost.forecast_figure import figure
@@ -171,8 +171,7 @@ def _drawn(forecasts: Sequence[Row]) -> bool:
 
 
 def save(file: Path, content: bytes) -> Path:
-    with whole(file) as part:
-        part.write_bytes(content)
+    write_bytes(file, content)
     return file
 
 

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench.core.device import settled
+from bench.core.errors import LitmusError
 from bench.core.rng import rng
 from bench.cost.flops import flops
 from bench.cost.memory import module_tensors, peak
@@ -21,6 +23,19 @@ from bench.method import Method, Network, load_state, quantised, state
 from bench.network.calls import Context, Text
 from bench.training.attach import attached_copy, widening
 from bench.training.loop import penalise
+
+
+def measuring_device(asked: str | None = None) -> torch.device:
+    """Where a step is measured: as bench.core.device.working_device, of the two kinds that this package can count on.
+
+    LitmusError where another one is asked for; where it is only the default, the CPU.
+    """
+    device = settled(asked or "")
+    if device.type in ("cpu", "cuda"):
+        return device
+    if asked:
+        raise LitmusError(f"memory is measured on cpu and cuda, not on {device}: --device cpu")
+    return torch.device("cpu")
 
 
 @dataclass(frozen=True)

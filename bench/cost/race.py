@@ -136,7 +136,7 @@ def _loaded(name: str, setting: Setting, device: torch.device, dtype: str | None
             f"{name} is in {source.dtype}, not in {dtype}: leave --dtype out, or give "
             f"--base '{with_options(name, dtype=dtype)}'"
         )
-    base, textless = load_base(name, setting.dtype), ""
+    base, textless = load_base(name, setting.dtype, str(device)), ""
     example = training_batch(base, setting.batch)
     try:
         base = base.with_text()

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench.core.files import whole
+from bench.core.files import write_bytes
 from bench.core.text import markdown
 from bench.cost.race import Result
 from bench.cost.speed import Ratio
@@ -119,6 +119,5 @@ def write(folder: Path, results: Sequence[Result], about: Mapping[str, Any]) -> 
     """cost.md, cost.csv and cost.json, each whole or not at all."""
     texts = {"cost.md": page(results, about), "cost.csv": as_csv(results), "cost.json": as_json(results, about) + "\n"}
     for name, text in texts.items():
-        with whole(folder / name) as part:
-            part.write_text(text, encoding="utf-8")
+        write_bytes(folder / name, text.encode())
     return [folder / name for name in texts]

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.core.cache import cached
+from bench.core.cache import cache_path, cached
 from bench.core.errors import LitmusError
 from bench.evaluation.sampler import for_sampling, noise_for, sample_latents
 from bench.evaluation.score import Drawn, draw, look, truth
@@ -66,6 +66,11 @@ def base_pictures(base: Base, task: Task, seed: int, sampling: Sample) -> Drawn:
         return {name: x for name in ("cell", "prior", "drift") if (x := getattr(drawn, name)) is not None}
 
     return Drawn(**cached("base", key.facts(), compute))
+
+
+def kept(base: Base, task: Task, seed: int, sampling: Sample) -> bool:
+    """Whether `base_pictures` has them from an earlier time."""
+    return cache_path("base", _Key(base, task, seed, sampling).facts(), "safetensors").is_file()
 
 
 def extras(base: Base, objective: Objective, task: Task, seed: int, sampling: Sample) -> Extras:

@@ -11,6 +11,7 @@ import hashlib
 from dataclasses import replace
 from functools import lru_cache
 
+from bench.core.device import working_device, working_on
 from bench.core.errors import LitmusError, nearest
 from bench.extractors.base import Extractors
 from bench.extractors.kinds.roles import Roles
@@ -44,25 +45,38 @@ def extractors_names() -> list[str]:
     return sorted(named, key=lambda name: (bool(source_digest(named[name])), named[name].published, name))
 
 
+def load_extractors(name: str = "pocket", device: str = "") -> Extractors:
+    """The extractors called `name`, loaded once per process and device; they take pictures from any.
+
+    `device` as for bench.bases.load_base: the networks of this project and the published encoders work there, those
+    from outside where their `load` puts them (bench.extractors.base.device says where they are asked to be). LitmusError
+    for an unknown name, missing weights or a device that is not there.
+    """
+    return _load(name, str(working_device(device)))
+
+
 @lru_cache(maxsize=2)
-def load_extractors(name: str = "pocket") -> Extractors:
-    """The extractors called `name`, loaded once per process. LitmusError for an unknown name or missing weights."""
+def _load(name: str, device: str) -> Extractors:
     source = extractors_source(name)
-    found = source.load()
+    with working_on(device):
+        found = source.load()
     if source_digest(type(source)):
         return replace(found, name=source.spec, digest=_told(source, found.digest))
     return found
 
 
-def extractors_digest(name: str) -> str:
+def extractors_digest(name: str, device: str = "") -> str:
     """The digest of the extractors called `name`, without loading them where their kind can tell it so.
+
+    `device` as for load_extractors; no digest depends on it.
 
     The weights of published encoders lie in other libraries' caches: they are read to be named.
     """
     source = extractors_source(name)
     if type(source).digest is ExtractorsSource.digest:
-        return load_extractors(name).digest
-    return _told(source, source.digest())
+        return load_extractors(name, device).digest
+    with working_on(device):
+        return _told(source, source.digest())
 
 
 def _told(source: ExtractorsSource, digest: str) -> str:

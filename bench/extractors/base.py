@@ -6,10 +6,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from bench.core.device import working_device
+
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 CHUNK = 64  # pictures a call; bounds the memory, the features don't depend on it
+
+
+def device() -> torch.device:
+    """Where evaluators work: where networks do, but for Apple's GPU, which cannot resize as the published ones ask."""
+    import torch
+
+    found = working_device()
+    return torch.device("cpu") if found.type == "mps" else found
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.core.errors import LitmusError, nearest
+from bench.extractors.base import device
 from bench.extractors.preprocess import IMAGENET, Preprocess
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Encoder:
     weights: str
     embed: Callable[[Tensor], Tensor]
     texts: Callable[[list[str]], Tensor] | None = None
-    device: str = "cpu"
+    device: torch.device | str = "cpu"
 
     def image(self, images: Tensor) -> Tensor:
         import torch
@@ -109,13 +110,6 @@ def hash_weights(net: nn.Module) -> str:
     return hashlib.sha256("".join(sorted(of(x) for x in net.state_dict().values())).encode()).hexdigest()
 
 
-def device() -> str:
-    """Where encoders run."""
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def frozen(net: Any) -> Any:
     """`net` in fp32, for inference, where encoders run."""
     return net.float().eval().requires_grad_(False).to(device())
@@ -147,13 +141,13 @@ def _openclip(spec: str, model: str, chosen: Preprocess | None) -> Encoder:
         raise LitmusError(f"the encoder {spec} wants resize_mode {cfg['resize_mode']}, which litmus does not do")
     squash = cfg["resize_mode"] == "squash"
     preprocess = Preprocess(size, size, tuple(cfg["mean"]), tuple(cfg["std"]), cfg["interpolation"], squash)
-    tokens = open_clip.get_tokenizer(name)
+    tokens, where = open_clip.get_tokenizer(name), device()
 
     def texts(prompts: list[str]) -> Tensor:
-        return net.encode_text(tokens(prompts).to(device()))
+        return net.encode_text(tokens(prompts).to(where))
 
     return Encoder(
-        spec, "openclip", _told(model), chosen or preprocess, hash_weights(net), net.encode_image, texts, device()
+        spec, "openclip", _told(model), chosen or preprocess, hash_weights(net), net.encode_image, texts, where
     )
 
 
@@ -227,7 +221,7 @@ def _csd(spec: str, model: str, chosen: Preprocess | None) -> Encoder:
 
 def _dreamsim(spec: str, model: str, chosen: Preprocess | None) -> Encoder:
     dreamsim = library("dreamsim", spec, "dreamsim")
-    net, _ = dreamsim.dreamsim(pretrained=True, dreamsim_type=model or "ensemble", device=device())
+    net, _ = dreamsim.dreamsim(pretrained=True, dreamsim_type=model or "ensemble", device=str(device()))
     net = frozen(net)
     # The library's own transform: both sides to 224, bicubic; it normalises inside.
     usual = Preprocess(224, 224, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), squash=True)
@@ -262,14 +256,18 @@ def check_spec(spec: str) -> None:
     raise LitmusError(nearest(family, [*FAMILIES, *(s.partition(":")[0] for s in SHORT)], "family of encoders"))
 
 
-@lru_cache(maxsize=4)
 def load_encoder(spec: str) -> Encoder:
-    """The encoder called `spec`, loaded once per process.
+    """The encoder called `spec`, loaded once per process and device (`bench.extractors.base.device`).
 
     Raises LitmusError with the remedy for an unknown name, a library that is not installed, and weights that are not
     here and cannot be had.
     """
     check_spec(spec)
+    return _load(spec, str(device()))
+
+
+@lru_cache(maxsize=4)
+def _load(spec: str, where: str) -> Encoder:
     full, chosen = SHORT.get(spec, (spec, None))
     family, _, model = full.partition(":")
     try:

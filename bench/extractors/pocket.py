@@ -23,7 +23,8 @@ def digest() -> str:
 
 def load() -> Extractors:
     known = digest()  # first, since it says what to do where the weights are missing
+    from bench.extractors.base import device
     from bench.extractors.pocket_nets import load_evaluators
 
-    nets = load_evaluators(FOLDER)
+    nets = load_evaluators(FOLDER).to(device())
     return Extractors("pocket", known, 64, {name: list(words) for name, words in nets.labels.items()}, nets)

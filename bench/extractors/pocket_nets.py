@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -99,6 +100,7 @@ class Evaluators:
 
     def __init__(self, labels: dict[str, tuple[str, ...]], config: dict, tokenizer):
         self.labels, self.config, self.tokenizer = labels, config, tokenizer
+        self.device = torch.device("cpu")
         self.nets: dict[str, nn.Module] = {
             "identity": Encoder(),
             "style": Encoder(),
@@ -106,20 +108,32 @@ class Evaluators:
             "clip": clip(config),
         }
 
+    def to(self, device: torch.device | str) -> Evaluators:
+        """Itself, its networks on another device: pictures come from any, features go back to theirs, texts' to the CPU."""
+        self.device = torch.device(device)
+        for net in self.nets.values():
+            net.to(self.device)
+        return self
+
+    def _seen(self, images: Tensor) -> Tensor:
+        return images.to(self.device) * 2 - 1
+
     def identity(self, images: Tensor) -> Tensor:
-        return self.nets["identity"](images * 2 - 1)
+        return self.nets["identity"](self._seen(images)).to(images.device)
 
     def style(self, images: Tensor) -> Tensor:
-        return self.nets["style"](images * 2 - 1)
+        return self.nets["style"](self._seen(images)).to(images.device)
 
     def attributes(self, images: Tensor) -> dict[str, Tensor]:
-        return self.nets["attributes"](images * 2 - 1)
+        return {name: x.to(images.device) for name, x in self.nets["attributes"](self._seen(images)).items()}
 
     def image(self, images: Tensor) -> Tensor:
-        return self.nets["clip"].encode_image(images * 2 - 1, normalize=True)  # type: ignore[operator]
+        net: Any = self.nets["clip"]
+        return net.encode_image(self._seen(images), normalize=True).to(images.device)
 
     def text(self, prompts: list[str]) -> Tensor:
-        return self.nets["clip"].encode_text(self.ids(prompts), normalize=True)  # type: ignore[operator]
+        net: Any = self.nets["clip"]
+        return net.encode_text(self.ids(prompts).to(self.device), normalize=True).cpu()
 
     def ids(self, prompts: list[str]) -> Tensor:
         n = self.tokenizer.model_max_length

@@ -51,6 +51,7 @@ def score(
     say: Callable[[str], None] = lambda line: None,
 ) -> Scored:
     """Draw the task's pictures with the adapter and score them; the numbers and a grid of pictures go to `out`."""
+    from bench.evaluation.references import kept
     from bench.evaluation.score import draw, grid
 
     base, frozen = tuned.base, tuned.frozen
@@ -63,7 +64,8 @@ def score(
     each: dict[str, list[dict[str, float]]] = {}
     pictures: list[Path] = []
     for seed in seeds:
-        say(f"seed {seed}: the base's pictures (kept from the last time), then those of {tuned.file.name}")
+        known = " (kept from the last time)" if kept(frozen, task, seed, sampling) else ""
+        say(f"seed {seed}: the pictures of {tuned.file.name}, then the frozen base's{known}")
         drawn = draw(base, task, seed, sampling)
         for name, values in _rows(tuned, frozen, task, seed, sampling, extractors, drawn):
             each.setdefault(name, []).append(values)
@@ -110,8 +112,10 @@ def _notes(tuned: Tuned, frozen: Base, task: Task) -> list[str]:
 
 
 def _described(tuned: Tuned, task: Task, extractors: Extractors, sampling: Sample, seeds: list[int]) -> dict[str, Any]:
+    from bench.core.device import described
     from bench.records.provenance import now, provenance
 
+    where = tuned.frozen.execution_device or tuned.frozen.device
     return {
         "file": tuned.file.name,
         "sha256": _digest(tuned.file),
@@ -125,7 +129,7 @@ def _described(tuned: Tuned, task: Task, extractors: Extractors, sampling: Sampl
         "seeds": seeds,
         "extractors": extractors.name,
         "extractors_digest": extractors.digest,
-        "provenance": provenance(now()).model_dump(mode="json"),
+        "provenance": provenance(now(), device=described(where)).model_dump(mode="json"),
     }
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.bases.architectures import ARCHITECTURES, shape
 from bench.core.errors import LitmusError
-from bench.core.files import whole
+from bench.core.files import write_bytes
 from bench.core.text import markdown
 from bench.listings.params import NEAR
 from bench.method import METHODS, Method, Network, load_plugins, make, parse_spec, reach, used
@@ -143,8 +143,7 @@ def page(results: Sequence[Cell], base: str = "sd15") -> str:
 def write(path: Path, results: Sequence[Cell], base: str = "sd15") -> None:
     """Write the page, keeping what stands in the file after its END line."""
     old = path.read_text(encoding="utf-8") if path.is_file() else ""
-    with whole(path) as part:
-        part.write_text(page(results, base) + old.partition(END + "\n")[2], encoding="utf-8")
+    write_bytes(path, (page(results, base) + old.partition(END + "\n")[2]).encode())
 
 
 def _number(size: float | None) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from torch import nn
 
 from bench.checks.arena import fresh, make_arena
 from bench.core.errors import LitmusError
+from bench.core.files import write_bytes
 from bench.core.text import markdown
 from bench.method import METHODS, Method, Network, load_plugins, state
 from bench.network.sites import sites
@@ -36,7 +37,7 @@ KINDS = {nn.Linear: "linear", nn.Conv2d: "conv", nn.Embedding: "embedding"}
 ORDER = ("attn1", "attn2", "ff", "resnet", "block", "other", "text", "linear", "conv", "norm", "bias", "embedding")
 HEAD = """# The methods
 
-Every method of this version, read from the code; `litmus methods NAME` shows one with its settings. The columns
+The {count}, read from the code; `litmus methods NAME` shows one with its settings. The columns
 from mergeable to side are declarations, and each is tested in both directions by `bench.checks`. Sites and layers are
 what the method makes trainable at its defaults on a small U-Net with a text encoder.
 
@@ -69,6 +70,16 @@ def unavailable() -> dict[str, str]:
     for name in sorted(name for name in sys.modules if name.startswith("methods.")):
         reasons |= getattr(sys.modules[name], "UNAVAILABLE", {})
     return dict(sorted(reasons.items()))
+
+
+def counted(methods: Mapping[str, type[Method]]) -> str:
+    """How many there are, the one way in which it is said: settings of a method are not counted, nor what trains nothing.
+
+    "73 methods, and base, which trains nothing".
+    """
+    idle = [name for name, cls in methods.items() if not cls.trains]
+    line = f"{len(methods) - len(idle)} methods"
+    return line + (f", and {', '.join(idle)}, which train{'s' * (len(idle) == 1)} nothing" if idle else "")
 
 
 def yes(fact: bool) -> str:
@@ -172,7 +183,7 @@ def page() -> str:
         seen = [", ".join(place.sites), ", ".join(place.kinds)] if place else ["–", "–"]
         table.append([f"[{name}](#{name})", *facts, cls.side, *seen, cls.size_field or ""])
         parts.append(_paragraph(name, cls))
-    text = [HEAD, markdown(header, table), "", *parts]
+    text = [HEAD.format(count=counted(builtin())), markdown(header, table), "", *parts]
     if gone := unavailable():
         lines = [f"- **{name}**: {reason}" for name, reason in gone.items()]
         text += ["## Looked at, and not here", "", *lines, ""]
@@ -203,4 +214,4 @@ def write(path: Path, gallery: str = "") -> None:
     shown, mark, rest = tail.rpartition(GALLERY_END + "\n")
     if gallery:
         shown, mark = f"\n{GALLERY}\n{gallery}\n\n", GALLERY_END + "\n"
-    path.write_text(page() + shown + mark + rest, encoding="utf-8")
+    write_bytes(path, (page() + shown + mark + rest).encode())

@@ -87,8 +87,8 @@ def bytes_process() -> int:
     return peak if sys.platform == "darwin" else peak * 1024  # kibibytes everywhere but on macOS
 
 
-def provenance(started: str, workers: int = 1, threads: int = 1) -> Provenance:
-    """The provenance of a run that began at `started` and ends now."""
+def provenance(started: str, workers: int = 1, threads: int = 1, device: str = "") -> Provenance:
+    """The provenance of a run that began at `started` and ends now; `device` as bench.core.device.described says it."""
     import psutil
 
     machine = Machine(
@@ -99,5 +99,6 @@ def provenance(started: str, workers: int = 1, threads: int = 1) -> Provenance:
         python=platform.python_version(),
         threads=threads,
         workers=workers,
+        device=device,
     )
     return Provenance(versions=_versions(), machine=machine, commit=commit(), started=started, finished=now())

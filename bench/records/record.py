@@ -117,6 +117,7 @@ class Machine(_Part):
     python: str = ""
     threads: int = 1  # torch threads of the worker
     workers: int = 1  # workers side by side on this machine
+    device: str = ""  # where networks worked: "cpu", "NVIDIA H200 (cuda)"; older records lack it
 
 
 class Provenance(_Part):

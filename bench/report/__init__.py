@@ -142,11 +142,15 @@ def terminal(board: Path, console: Console, material: Material | None = None) ->
     for part in m.boards:
         shown = table.main_sheet(part)
         console.print(sheet.terminal(shown, console.width))
+        if gone := sheet.left_out(shown, console.width):
+            console.print(Text(f"  {gone}"))
         for note in shown.notes:
             console.print(Text(sheet.printable(f"  {note}")))
         console.print()
     for extra in m.sheets:
         console.print(sheet.terminal(extra, console.width))
+        if gone := sheet.left_out(extra, console.width):
+            console.print(Text(f"  {gone}"))
     for line in m.warnings:
         console.print(Text(sheet.printable(f"note: {line}")))
     return m.problems

@@ -16,6 +16,7 @@ from bench.report.sheet import Sheet, printable
 if TYPE_CHECKING:
     from PIL import Image
 
+    from bench.records.record import Machine
     from bench.report.material import Drawing, Material
 
 FOLDER = Path(__file__).parent
@@ -122,11 +123,16 @@ def _legend(m: Material) -> list[tuple[str, str]]:
     return list({h.title: h.meaning for s in sheets for h in s.heads if h.meaning}.items())
 
 
+def _machine(machine: Machine) -> str:
+    where = f", {machine.device}" if machine.device not in ("", "cpu") else ""
+    return f"{machine.cpu}, {machine.cores} cores, {machine.platform}{where}"
+
+
 def _facts(m: Material) -> list[tuple[str, str]]:
     """Where the numbers come from."""
     run = next((r.run for r in m.records if r.run.train), m.records[0].run)
     provenances = [r.provenance for r in m.records]
-    machines = sorted({f"{p.machine.cpu}, {p.machine.cores} cores, {p.machine.platform}" for p in provenances})
+    machines = sorted({_machine(p.machine) for p in provenances})
     versions = sorted({f"{k} {v}" for p in provenances for k, v in p.versions.items()})
     finished = sorted(p.finished for p in provenances if p.finished)
     train = run.train

@@ -131,6 +131,15 @@ def fitting(sheet: Sheet, width: int) -> list[int]:
     return keep
 
 
+def left_out(sheet: Sheet, width: int) -> str:
+    """A line with the columns that `terminal` leaves out at this `width`; "" where it has them all."""
+    keep = set(fitting(sheet, width))
+    gone = [head.title for i, head in enumerate(sheet.heads) if i not in keep]
+    if not gone:
+        return ""
+    return f"left out at {width} columns: {', '.join(gone)} (table.md, report.html or a wider terminal has them)"
+
+
 def terminal(sheet: Sheet, width: int) -> Table:
     """The sheet as a rich table that fits `width`; columns that do not fit are left to the other forms."""
     from rich import box

@@ -25,6 +25,7 @@ from bench.runner.queue import Pace, Queue
 from bench.runner.resolve import ask
 
 Say = Callable[[str], None]
+ON_A_GPU = 4  # workers: torch's context alone takes up to half a gigabyte of the card for each
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,10 @@ class Board:
 
     @property
     def workers(self) -> int:
-        return self.protocol.limits.workers or cores()
+        """Processes side by side. By default one per core; where they share a GPU fewer, since each takes memory of it."""
+        if self.protocol.limits.workers:
+            return self.protocol.limits.workers
+        return cores() if self.settings.device in ("", "cpu") else min(cores(), ON_A_GPU)
 
     def status(self, key: str) -> str:
         """The status of a run of the plan, "" for one that is still to be run."""
@@ -107,7 +111,8 @@ def plan(
         runs = expand(protocol, catalogue, scores)
         todo, have = missing(runs, stored, retry_failed)
         if scores == (scores := _searched(protocol, catalogue, runs, have)):  # nothing more to learn from the records
-            return Board(protocol, folder, runs, todo, have, catalogue.notes, Settings(device), stored, catalogue.away)
+            settings = Settings(catalogue.device or device)
+            return Board(protocol, folder, runs, todo, have, catalogue.notes, settings, stored, catalogue.away)
 
 
 def _searched(
@@ -176,7 +181,7 @@ def _launch(board: Board, command: tuple[str, ...], queue: Queue | None) -> None
             board.folder,
             shown,
             timeout=board.protocol.limits.timeout,
-            workers=board.protocol.limits.workers,
+            workers=board.workers,
             pace=Pace(list(board.have.values())),
             command=command,
             queue=queue,

@@ -61,6 +61,7 @@ class Catalogue:
     notes: tuple[str, ...] = ()  # what the user should know before anything runs
     metrics: tuple[str, ...] = ()  # those that the protocol asks for, as they stand in records
     away: tuple[str, ...] = ()  # what must be fetched first: then no digest is known, and no key
+    device: str = ""  # where networks will work: it decides no key
 
 
 def specs(protocol: Protocol) -> list[str]:

@@ -59,7 +59,8 @@ def _read(answer: dict[str, Any]) -> Catalogue:
         base=answer["base"],
         notes=tuple(answer["notes"]),
         metrics=tuple(answer["metrics"]),
-        away=tuple(answer["away"]),
+        away=tuple(answer.get("away", ())),
+        device=answer.get("device", ""),
     )
 
 
@@ -96,10 +97,12 @@ def survey(request: dict[str, Any]) -> dict[str, Any]:
 def _survey(request: dict[str, Any]) -> dict[str, Any]:
     from bench import tasks
     from bench.bases import base_facts, load_base, source_of
+    from bench.core.device import working_device
     from bench.extractors import acceptance, extractors_digest
     from bench.metrics import metric
 
     # What the user wrote comes first: a misspelling must not wait for weights.
+    device = str(working_device(request["device"]))
     competitors = {spec: asdict(competitor(spec)) for spec in request["specs"]}
     goals = {spec: asdict(goal(spec)) for spec in request["objectives"]}
     metrics = list(dict.fromkeys(metric(spec).spec for spec in request.get("metrics", ())))
@@ -116,8 +119,8 @@ def _survey(request: dict[str, Any]) -> dict[str, Any]:
         }
     loaded = {name: tasks.load(name) for name in request["tasks"]}
     source = source_of(request["base"])
-    name, base_digest, said = base_facts(request["base"], request["device"])
-    digests = {"base_digest": base_digest, "extractors_digest": extractors_digest(request["extractors"])}
+    name, base_digest, said = base_facts(request["base"], device)
+    digests = {"base_digest": base_digest, "extractors_digest": extractors_digest(request["extractors"], device)}
     formats = without_format(request["specs"]) if request.get("save") else []
     notes = [*said, *formats, *acceptance.notes(request["extractors"], digests["extractors_digest"])]
     if source.files():
@@ -127,12 +130,13 @@ def _survey(request: dict[str, Any]) -> dict[str, Any]:
             break
         # The world draws truth for its own tasks, in the base's own words; loading a base to ask costs seconds.
         if not task.has_truth:
-            loaded_base = load_base(request["base"], device=request["device"])
+            loaded_base = load_base(request["base"], device=device)
             if unknown := loaded_base.unknown_words(task.texts()):
                 notes.append(unknown_line(task.name, unknown, request["base"]))
     return {
         **named,
         "base": name,
+        "device": device,
         "tasks": {name: asdict(TaskFacts(t.digest, t.has_truth, t.split)) for name, t in loaded.items()},
         **digests,
         "notes": notes,

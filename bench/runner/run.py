@@ -18,6 +18,7 @@ import torch
 
 from bench import tasks
 from bench.bases import find_source, load_base
+from bench.core.device import described, working_device
 from bench.core.errors import LitmusError
 from bench.core.files import DiskError, write_bytes
 from bench.core.rng import seed_of
@@ -96,8 +97,15 @@ def execute(
             )
     record.cost.seconds_total = time.perf_counter() - clock
     record.cost.bytes_process = bytes_process()
-    record.provenance = provenance(started, threads=torch.get_num_threads())
+    record.provenance = provenance(started, threads=torch.get_num_threads(), device=_device(settings.device))
     return record
+
+
+def _device(asked: str) -> str:
+    try:
+        return described(working_device(asked))
+    except LitmusError:  # the record's own error says it
+        return ""
 
 
 def _do(run: Run, record: Record, folder: Path, report: Report, settings: Settings) -> None:
@@ -107,7 +115,7 @@ def _do(run: Run, record: Record, folder: Path, report: Report, settings: Settin
         record.notes.append(f"licence of the base: {base.licence}")
     task = _task(run.task).at(base.resolution)
     record.kind = task.kind
-    extractors = load_extractors(run.extractors)
+    extractors = load_extractors(run.extractors, settings.device)
     if extractors.card:
         record.encoders = {**extractors.card, "acceptance": acceptance.told(extractors)}
     for name, planned, found in (

@@ -148,7 +148,8 @@ def _line(r: Record, name: str, kind: str, every: Iterable[str]) -> dict[str, An
         "failed": not r.ok,
         **scores,
         "concept": math.nan if concept is None else float(concept),
-        "machine": f"{machine.cpu}, {machine.cores} cores",
+        "machine": f"{machine.cpu}, {machine.cores} cores"
+        + (f", {machine.device}" if machine.device not in ("", "cpu") else ""),
         "workers": machine.workers,
         "threads": machine.threads,
         **{k: math.nan if v is None else float(v) for k, v in r.cost.model_dump().items()},

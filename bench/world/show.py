@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from bench.core.files import write_bytes
 from bench.world.pen import COLOURS, PATTERNS
 from bench.world.render import Scene, plain_thing, render
 from bench.world.scenes import SCENES
@@ -47,7 +49,8 @@ def contact_sheet(seed: int = 0) -> Image.Image:
 
 
 def write(out: Path, seed: int = 0) -> Path:
-    """Save the contact sheet as PNG at `out`."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    contact_sheet(seed).save(out, optimize=True)
+    """Save the contact sheet as PNG at `out`, whole or not at all. LitmusError where that cannot be written."""
+    picture = io.BytesIO()
+    contact_sheet(seed).save(picture, "PNG", optimize=True)
+    write_bytes(out, picture.getvalue())
     return out

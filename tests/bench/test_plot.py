@@ -418,8 +418,8 @@ def test_dots_and_ground(litmus, tmp_path):
     [
         (["quik", "front"], "unknown board 'quik': did you mean 'quick'?"),
         (["quick", "fornt"], "unknown figure 'fornt': did you mean 'front'?"),
-        (["quick", "front", "--out", "x.pfd"], "unknown ending of a figure's file 'pfd': did you mean 'pdf'?"),
-        (["quick", "front", "--out", "folder"], "the file folder has no ending"),
+        (["quick", "front", "--out", "x.pfd"], "cannot write x.pfd: did you mean 'x.pdf'?"),
+        (["quick", "front", "--out", "folder"], "--out takes a file that ends in .png, .pdf or .svg"),
         (["quick", "front", "--rows", "lora,lroa"], "unknown row 'lroa': did you mean 'lora'?"),
         (["quick", "front", "--kind", "sbject"], "did you mean 'subject'?"),
         (["quick", "front", "--task", "style-knit-a"], "--task is for a grid"),

@@ -68,8 +68,9 @@ class Pipeline(BaseSource):
 
     def facts(self) -> Facts:
         """Downloads what is not there yet. LitmusError for weights that are not those of their component."""
-        from bench.bases.hub import can_quantise, working_device
+        from bench.bases.hub import can_quantise
         from bench.bases.weights import check
+        from bench.core.device import working_device
 
         source = self.files()
         if source.spec.quantise:

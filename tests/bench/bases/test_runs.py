@@ -127,12 +127,12 @@ def test_a_base_that_changed_after_the_plan_is_not_run(runs, tmp_path):
 
 
 def test_a_device_that_is_not_there(monkeypatch):
-    from bench.bases.hub import working_device
+    from bench.core.device import working_device
 
     monkeypatch.setenv("LITMUS_DEVICE", "cuda:77")
     with pytest.raises(LitmusError, match="no device 'cuda:77'"):
         working_device()
     assert working_device("cpu").type == "cpu"  # what a command was told goes before the user's default
     monkeypatch.setenv("LITMUS_DEVICE", "gpu")
-    with pytest.raises(LitmusError, match="no device 'gpu'"):
+    with pytest.raises(LitmusError, match="unknown device 'gpu'"):
         working_device()

@@ -16,7 +16,20 @@ from bench.bases.architectures import shape
 from bench.commands.shared import counting
 from bench.core.errors import LitmusError
 from bench.core.text import refusals
-from bench.cost.forecast import FITS, NOT, WITH, Row, Setting, base_name, chosen, gigabytes, row, rows, verdict
+from bench.cost.forecast import (
+    FITS,
+    NOT,
+    WITH,
+    Row,
+    Setting,
+    assumed,
+    base_name,
+    chosen,
+    gigabytes,
+    row,
+    rows,
+    verdict,
+)
 from bench.cost.forecast_figure import figure, lightest_first
 from bench.cost.forecast_tables import amount, read_rows, table, wide, write, write_rows, written
 from bench.cost.memory import module_tensors
@@ -280,3 +293,19 @@ def test_the_command(tmp_path, monkeypatch):
     for wrong in (["--base", "sdx1"], ["--methods", "lroa"], ["--dtype", "fp23"], ["--vram", "x"], ["--format", "cvs"]):
         said = ask.invoke(app, ["fit", *wrong])
         assert isinstance(said.exception, LitmusError), wrong
+
+
+# Measured once on an NVIDIA H200: live bytes of a step at true size, random weights, bf16, batch 4, 512 px (docs/costs.md).
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "mebibytes"), [("lora", 6082.5), ("full", 16272.6)])
+def test_the_forecast_is_what_a_gpu_s_tensors_took(method, mebibytes):
+    found = row("sd15", make(method), Setting(batch=4, resolution=512, dtype="bf16"))
+    assert found.plain is not None
+    assert found.plain.peak / 2**20 == pytest.approx(mebibytes, abs=0.05)
+
+
+def test_what_a_verdict_rests_on_is_said():
+    lines = assumed(["sd15", "sdxl", "pocket"], Setting(batch=2))
+    assert lines[0].startswith("assumed: batch 2, 512 px or 64 px, bf16")
+    assert lines[1:] == ["note: SDXL: made for 1024 px, which takes more: --resolution 1024"]
+    assert len(assumed(["sdxl"], Setting(resolution=1024))) == 1

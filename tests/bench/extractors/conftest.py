@@ -102,8 +102,9 @@ def photo(tmp_path, picture) -> Path:
 @pytest.fixture(autouse=True)
 def _forget():
     """Encoders and suites are loaded once per process: not across tests."""
-    from bench.extractors import encoders, load_extractors
+    from bench import extractors
+    from bench.extractors import encoders
 
     yield
-    encoders.load_encoder.cache_clear()
-    load_extractors.cache_clear()
+    encoders._load.cache_clear()
+    extractors._load.cache_clear()

@@ -214,7 +214,7 @@ def test_the_digest_is_the_weights_and_the_preprocessing(saved, tmp_path):
     assert load_encoder(f"hf:{tmp_path / 'elsewhere'}").digest == encoder.digest
     config = tmp_path / "elsewhere" / "preprocessor_config.json"
     config.write_text(config.read_text().replace("0.4", "0.45"))
-    load_encoder.cache_clear()
+    encoders._load.cache_clear()
     other = load_encoder(f"hf:{tmp_path / 'elsewhere'}")
     assert other.digest != encoder.digest
     assert other.weights == encoder.weights

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from bench import extractors
 from bench.core.errors import LitmusError
 from bench.extractors import extractors_digest, load_extractors
 from bench.extractors.base import Extractors
@@ -66,7 +67,7 @@ def test_unknown_and_missing(monkeypatch, tmp_path):
     with pytest.raises(LitmusError, match="unknown extractors 'poket': did you mean 'pocket'"):
         load_extractors("poket")
     monkeypatch.setattr("bench.extractors.pocket.FOLDER", tmp_path)
-    load_extractors.cache_clear()
+    extractors._load.cache_clear()
     for ask in (load_extractors, extractors_digest):
         with pytest.raises(LitmusError, match="weights are missing"):
             ask("pocket")

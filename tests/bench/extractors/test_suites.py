@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from bench import extractors
 from bench.core.errors import LitmusError
 from bench.extractors import acceptance, extractors_digest, load_extractors, suites
 from bench.extractors.encoders import Encoder
@@ -120,7 +121,7 @@ def evaluator(monkeypatch):
         found = {"dino:vits16": fake("dino:vits16", dino)}
         found["openclip:ViT-B-32/openai"] = fake("openclip:ViT-B-32/openai", clip)
         monkeypatch.setattr(suites, "load_encoder", found.__getitem__)
-        load_extractors.cache_clear()
+        extractors._load.cache_clear()
 
     return make
 

@@ -124,7 +124,7 @@ def test_a_protocol_that_is_not_toml(tmp_path):
 
 def test_nearest_names_the_nearest_and_the_listing():
     assert nearest("lroa", ["lora", "full"], "method") == (
-        "unknown method 'lroa': did you mean 'lora'? (litmus methods lists 2)"
+        "unknown method 'lroa': did you mean 'lora'? (litmus methods lists them)"
     )
     assert nearest("zzz", ["lora", "full"], "base") == "unknown base 'zzz' (known: full, lora)"
 

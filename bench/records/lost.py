@@ -21,13 +21,13 @@ def told(status: str) -> str:
 
 def remedy(lost: Sequence[Record]) -> str:
     """What to do about runs that the machine ended, in one line."""
-    given_up = [r for r in lost if r.attempts >= ATTEMPTS]
-    parts = []
-    if len(given_up) < len(lost):
-        parts.append(f"the same command runs {'them' if not given_up else 'some'} again, {ATTEMPTS} times in all")
+    given_up = sum(r.attempts >= ATTEMPTS for r in lost)
+    parts, open_ = [], len(lost) - given_up
+    if open_:
+        parts.append(f"the same command runs {f'{open_} of ' * bool(given_up)}them again, {ATTEMPTS} times in all")
     if given_up:
-        many = f"{len(given_up)} of them were" if len(given_up) < len(lost) else "they were"
-        many = "it was" if len(lost) == 1 else many
-        parts.append(f"{many} begun {ATTEMPTS} times or more: --retry-failed runs failed runs again")
+        parts.append(
+            f"{f'{given_up} ' * bool(open_)}begun {ATTEMPTS} times or more: --retry-failed runs failed runs again"
+        )
     statuses = dict.fromkeys(r.status for r in lost)
     return "; ".join([*parts, *(CURES[s] for s in CURES if s in statuses)])

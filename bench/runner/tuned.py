@@ -112,9 +112,10 @@ def rates(methods: set[str], base: str) -> list[Rate]:
             run = one_of[choice.spec, choice.objective]
             if choice.best is None or run.train is None or choice.edge == "only":
                 continue
-            about_ = {"tasks": choice.best.score.tasks, "steps": run.train.steps, "batch": run.train.batch}
-            about_ |= {"objective": choice.objective, "edge": choice.edge, "board": folder.name}
-            out.append(Rate(choice.lr, run.method, run.spec, run.hyper, **about_))
+            tasks, train = choice.best.score.tasks, run.train
+            found = Rate(choice.lr, run.method, run.spec, run.hyper, folder.name, tasks, train.steps, train.batch,
+                         choice.objective, choice.edge)  # fmt: skip
+            out.append(found)
     return out
 
 

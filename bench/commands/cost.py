@@ -61,8 +61,8 @@ def cost(
     from bench.core.busy import warning
     from bench.core.text import split
     from bench.cost import race, race_tables
-    from bench.cost.measure import measuring_device
     from bench.cost.forecast import Setting
+    from bench.cost.measure import measuring_device
     from bench.records.provenance import now
 
     form = "json" if json_ else form

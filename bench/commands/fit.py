@@ -113,4 +113,6 @@ def _check(folder: Path | None, device: str | None, bases: list[str], methods: l
     print(check.worst(measured))
     if folder is not None and measured:
         releases = ", ".join(f"{name} {number}" for name, number in versions().items())
-        print(save(folder / f"accuracy-{where.type}.md", check.page(measured, releases, markdown(header, body)).encode()))
+        print(
+            save(folder / f"accuracy-{where.type}.md", check.page(measured, releases, markdown(header, body)).encode())
+        )

@@ -17,9 +17,7 @@ def methods(
     name: Annotated[
         str | None, typer.Argument(autocompletion=method_names, help="one method, with its settings")
     ] = None,
-    write: Annotated[
-        Path | None, output_file("--write", help="write the page about all methods to this file")
-    ] = None,
+    write: Annotated[Path | None, output_file("--write", help="write the page about all methods to this file")] = None,
     board: Annotated[
         str | None,
         typer.Option(help="with --write: the board (name or folder) whose scores and pictures the page shows"),

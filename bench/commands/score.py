@@ -58,7 +58,9 @@ def score(
     tuned = adapted(lora, base, any_base, device)
     folder = out or results() / "scored" / f"{tuned.file.stem}-{given.name.replace('/', '-')}"
     sampling = Sample(steps=steps, guidance=guidance)
-    scored = scoring.score(tuned, given, load_extractors(extractors, device or ""), sampling, single.numbers(seeds), folder, say)
+    scored = scoring.score(
+        tuned, given, load_extractors(extractors, device or ""), sampling, single.numbers(seeds), folder, say
+    )
     print_table(*scored.table())
     for note in scored.notes:
         say(f"note: {note}")

@@ -41,7 +41,9 @@ def print_table(header: list[str], rows: list[list[str]]) -> None:
     console.print(table)
     if len(widths) < len(header):
         gone = ", ".join(name for i, name in enumerate(header) if i not in widths)
-        console.print(Text(f"left out at {console.width} columns: {gone} (a wider terminal has them, or a pipe: | less -S)"))
+        console.print(
+            Text(f"left out at {console.width} columns: {gone} (a wider terminal has them, or a pipe: | less -S)")
+        )
 
 
 PROSE = 24  # characters: longer cells are text, which may be folded to so many

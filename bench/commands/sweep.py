@@ -30,7 +30,11 @@ def sweep(
     planned = planned_board(rules, results, workers, retry_failed, device)
     records = board.run(planned, say)
     # A search goes on for as long as its records make the plan grow.
-    while rules.sweep.around and (further := board.plan(planned.protocol, planned.folder, device=planned.settings.device)).plan != planned.plan:
+    while (
+        rules.sweep.around
+        and (further := board.plan(planned.protocol, planned.folder, device=planned.settings.device)).plan
+        != planned.plan
+    ):
         say(further.headline())
         records = board.run(planned := further, say)
     say(board.summary(planned, records))

@@ -41,7 +41,7 @@ class Board:
 
     @property
     def workers(self) -> int:
-        """Processes side by side. By default one per core; where they share a GPU fewer, since each takes memory of it."""
+        """Processes side by side: by default one per core, on a GPU fewer, since each takes memory of it."""
         if self.protocol.limits.workers:
             return self.protocol.limits.workers
         return cores() if self.settings.device in ("", "cpu") else min(cores(), ON_A_GPU)
@@ -82,7 +82,9 @@ def plan(
         runs = expand(protocol, catalogue, scores)
         todo, have = missing(runs, stored.records, retry_failed)
         if scores == (scores := _searched(protocol, catalogue, runs, have)):  # nothing more to learn from the records
-            return Board(protocol, folder, runs, todo, have, catalogue.notes, Settings(catalogue.device or device), stored)
+            return Board(
+                protocol, folder, runs, todo, have, catalogue.notes, Settings(catalogue.device or device), stored
+            )
 
 
 def _searched(

@@ -1,7 +1,7 @@
 """A GPU where there is none: tensors that say they lie on another device, and are computed on the CPU all the same.
 
-An operation on tensors of both devices raises as CUDA does, and so does a draw there by a CPU generator. Numbers are the
-CPU's own, so a run on this device has to agree with one on the CPU to the last digit: what differs, or raises, is a
+An operation on tensors of both devices raises as CUDA does, and so does a draw there by a CPU generator. Numbers are
+the CPU's own, so a run on this device has to agree with one on the CPU to the last digit: what differs, or raises, is a
 tensor that was made at the wrong place or drawn by the wrong stream.
 
     python tests/bench/gpu.py BASE OBJECTIVE METHOD ...      one line for each that does not work there
@@ -65,7 +65,7 @@ def _there(x: Any) -> Any:
 
 
 def _named(x: Any) -> str:
-    """"cpu" or NAME where `x` names that device, else ""."""
+    """ "cpu" or NAME where `x` names that device, else ""."""
     kind = x.type if isinstance(x, torch.device) else x.partition(":")[0] if isinstance(x, str) else ""
     return kind if kind in ("cpu", NAME) else ""
 
@@ -94,7 +94,9 @@ def _called(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     told = [x for x in tree_leaves((args, kwargs)) if _named(x)] if name != "__set__" else []
     if name in ("to", "type") or "device" in kwargs:
         targets = [_named(x) for x in told]
-        moved = isinstance(args[1], OnGPU) if name == "to" and len(args) > 1 and isinstance(args[1], torch.Tensor) else None
+        moved = (
+            isinstance(args[1], OnGPU) if name == "to" and len(args) > 1 and isinstance(args[1], torch.Tensor) else None
+        )
         there = targets[0] == NAME if targets else there if moved is None else moved
         args, kwargs = tree_map(lambda x: torch.device("cpu") if _named(x) else x, (args, kwargs))
     elif name == "cpu":

@@ -103,9 +103,19 @@ def test_a_plan_says_so_before_anything_runs_and_workers_share_a_gpu(monkeypatch
     from bench.runner import board
     from bench.runner.resolve import look_up
 
-    rules = make_protocol({"name": "x", "base": "toy", "tasks": ["pocket/subject-mug"], "methods": [{"spec": "lora"}], "extractors": "toy"}, "x")
+    rules = make_protocol(
+        {
+            "name": "x",
+            "base": "toy",
+            "tasks": ["pocket/subject-mug"],
+            "methods": [{"spec": "lora"}],
+            "extractors": "toy",
+        },
+        "x",
+    )
     with pytest.raises(LitmusError, match="unknown device 'banana'"):
         look_up(rules, "banana")
+    monkeypatch.setenv("LITMUS_HOME", str(ROOT))  # its tasks
     assert look_up(rules, "cpu").device == "cpu"
     monkeypatch.setattr(board, "cores", lambda: 64)
     planned = board.plan(rules, tmp_path, catalogue=replace(catalogue(rules), device="cuda"))

@@ -35,9 +35,7 @@ def test_columns_that_do_not_fit_are_named(terminal):
     wide = terminal(200, header, rows)
     assert "left out" not in wide
     narrow = terminal(80, header, rows)
-    assert "left out at 80 columns: paper (a wider terminal has them, or a pipe: | less -S)" in " ".join(
-        narrow.split()
-    )
+    assert "left out at 80 columns: paper (a wider terminal has them, or a pipe: | less -S)" in " ".join(narrow.split())
     assert narrow.count("adds a") == 5
     assert all(len(line) <= 80 for line in narrow.splitlines())
 
@@ -48,7 +46,10 @@ def test_whatever_is_shown_is_whole(terminal):
         width, n = draw.choice([80, 100, 137]), draw.randint(2, 9)
         header = ["h" * draw.randint(1, 12) for _ in range(n)]
         rows = [
-            [" ".join("w" * draw.randint(1, 10) for _ in range(draw.randint(0, draw.choice([1, 2, 12])))) for _ in header]
+            [
+                " ".join("w" * draw.randint(1, 10) for _ in range(draw.randint(0, draw.choice([1, 2, 12]))))
+                for _ in header
+            ]
             for _ in range(4)
         ]
         text = terminal(width, header, rows)

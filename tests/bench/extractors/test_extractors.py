@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bench.core.errors import LitmusError
 from bench import extractors
+from bench.core.errors import LitmusError
 from bench.extractors import extractors_digest, load_extractors
 from bench.extractors.base import Extractors
 

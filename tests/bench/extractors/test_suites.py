@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from bench.core.errors import LitmusError
 from bench import extractors
+from bench.core.errors import LitmusError
 from bench.extractors import acceptance, extractors_digest, load_extractors, suites
 from bench.extractors.encoders import Encoder
 from bench.extractors.preprocess import Preprocess

@@ -84,7 +84,8 @@ def plan(
     """The study that `protocol` describes, compared with the records in `folder` (default: results/<name>).
 
     `each`: seconds that a cell takes (0: the protocol's). `places` and `catalogue` by base, for a caller that has
-    looked already; `device` as for board.plan. LitmusError where the protocol has no [anova] table, or a budget or position cannot be.
+    looked already; `device` as for board.plan. LitmusError where the protocol has no [anova] table, or a budget or
+    position cannot be.
     """
     a = protocol.anova
     if a is None:

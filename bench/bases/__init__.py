@@ -67,10 +67,9 @@ def base_names() -> list[str]:
 def load_base(name: str, dtype: str = "fp32", device: str = "") -> Base:
     """The base called `name`, computing in "fp32" or "bf16"; loaded once per process and shared.
 
-    A base of diffusers has its dtype in its name, and `dtype` is not asked. Every base works on `device` ("cuda:1", "cpu";
-    "": as $LITMUS_DEVICE says, else a GPU where there is one): its network waits on the CPU and copies of it run there,
-    its codec lies there. Raises LitmusError for an unknown name or dtype, a device that is not there, and when the
-    weights are not.
+    A base of diffusers has its dtype in its name, and `dtype` is not asked. Every base works on `device` ("cuda:1",
+    "cpu"; "": as $LITMUS_DEVICE says, else a GPU where there is one): its codec lies there, and its network waits on
+    the CPU for copies of it to run there. LitmusError for an unknown name or dtype, a device or weights not there.
     """
     where = str(settled(device))
     source = source_of(name).on(where)

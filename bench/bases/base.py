@@ -46,7 +46,7 @@ class Base:
     words        the vocabulary that captions may use, lower case; None when it is open
     digest       sha256 over the weight files: two bases with one digest give the same pictures
     compute      "fp32", or "bf16": the network runs under autocast; trained tensors are float32 in both
-    execution_device  where copies of the network run, while the network itself waits on the CPU; the codec is there too.
+    execution_device  where copies of the network run, while the network itself waits on the CPU; the codec lies there.
                  bench.bases.load_base sets it; None: the network's own device
     guidance     "cfg": classifier-free, by a second call for the empty prompt; "embedded": the scale is an input of the
                  denoiser; "none": a distilled denoiser that takes none

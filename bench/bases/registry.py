@@ -61,7 +61,7 @@ class BaseSource(Part):
     def load(self) -> Base:
         """The base, on the CPU, in float32 unless it has a dtype of its own; a new one at each call.
 
-        bench.bases.load_base sets `name` and `digest` of a base from outside, and has any base work where it is asked to.
+        bench.bases.load_base sets `name` and `digest` of a base from outside, and the device of any.
         """
         raise LitmusError(f"the base {self.name} does not say how it is loaded: write load(self)")
 

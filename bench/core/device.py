@@ -32,7 +32,7 @@ def working_on(device: str) -> Iterator[None]:
 
 
 def working_device(asked: str = "") -> torch.device:
-    """Where networks work: as `asked` (see `working_on`), else $LITMUS_DEVICE, else a GPU where there is one, or the CPU.
+    """Where networks work: as `asked` (see `working_on`), else $LITMUS_DEVICE, else a GPU where there is one.
 
     LitmusError with the nearest name for what is no device, and with the remedy for one that is not there.
     """

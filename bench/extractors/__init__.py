@@ -49,8 +49,8 @@ def load_extractors(name: str = "pocket", device: str = "") -> Extractors:
     """The extractors called `name`, loaded once per process and device; they take pictures from any.
 
     `device` as for bench.bases.load_base: the networks of this project and the published encoders work there, those
-    from outside where their `load` puts them (bench.extractors.base.device says where they are asked to be). LitmusError
-    for an unknown name, missing weights or a device that is not there.
+    from outside where their `load` puts them (bench.extractors.base.device says where that should be). LitmusError for
+    an unknown name, missing weights or a device that is not there.
     """
     return _load(name, str(working_device(device)))
 

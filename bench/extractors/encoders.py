@@ -24,6 +24,7 @@ from bench.extractors.base import device
 from bench.extractors.preprocess import IMAGENET, Preprocess
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
 # Raised when the same weights would give other features for a reason that neither they nor `preprocess` show.

@@ -109,7 +109,7 @@ class Evaluators:
         }
 
     def to(self, device: torch.device | str) -> Evaluators:
-        """Itself, its networks on another device: pictures come from any, features go back to theirs, texts' to the CPU."""
+        """Itself, its networks on another device: pictures come from any, features go back to theirs."""
         self.device = torch.device(device)
         for net in self.nets.values():
             net.to(self.device)

@@ -73,7 +73,7 @@ def unavailable() -> dict[str, str]:
 
 
 def counted(methods: Mapping[str, type[Method]]) -> str:
-    """How many there are, the one way in which it is said: settings of a method are not counted, nor what trains nothing.
+    """How many there are, as it is said everywhere: without settings of one method, and without what trains nothing.
 
     "73 methods, and base, which trains nothing".
     """

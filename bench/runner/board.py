@@ -45,7 +45,7 @@ class Board:
 
     @property
     def workers(self) -> int:
-        """Processes side by side. By default one per core; where they share a GPU fewer, since each takes memory of it."""
+        """Processes side by side: by default one per core, on a GPU fewer, since each takes memory of it."""
         if self.protocol.limits.workers:
             return self.protocol.limits.workers
         return cores() if self.settings.device in ("", "cpu") else min(cores(), ON_A_GPU)

@@ -1,7 +1,7 @@
 """A GPU where there is none: tensors that say they lie on another device, and are computed on the CPU all the same.
 
-An operation on tensors of both devices raises as CUDA does, and so does a draw there by a CPU generator. Numbers are the
-CPU's own, so a run on this device has to agree with one on the CPU to the last digit: what differs, or raises, is a
+An operation on tensors of both devices raises as CUDA does, and so does a draw there by a CPU generator. Numbers are
+the CPU's own, so a run on this device has to agree with one on the CPU to the last digit: what differs, or raises, is a
 tensor that was made at the wrong place or drawn by the wrong stream.
 
     python tests/bench/gpu.py BASE OBJECTIVE METHOD ...      one line for each that does not work there
@@ -84,9 +84,9 @@ def _called(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         with torch._C.DisableTorchFunction():
             if any(not isinstance(x, OnGPU) and x.dim() and x.device.type == "cpu" for x in given):
                 raise RuntimeError(f"Expected all tensors to be on the same device, but found at least two: {name}")
-    if name in ("__getitem__", "__setitem__") and there and not isinstance(args[0], OnGPU):
-        if any(isinstance(x, OnGPU) for x in tree_leaves(args[1])):
-            raise RuntimeError("indices should be either on cpu or on the same device as the indexed tensor (cpu)")
+    indexed = name in ("__getitem__", "__setitem__") and there and not isinstance(args[0], OnGPU)
+    if indexed and any(isinstance(x, OnGPU) for x in tree_leaves(args[1])):
+        raise RuntimeError("indices should be either on cpu or on the same device as the indexed tensor (cpu)")
     if name == "__iter__" and there:
         return iter(args[0].unbind(0))
     if name == "numpy" and there:
@@ -131,9 +131,10 @@ def runs(base: str, objective: str, specs: list[str]) -> dict[str, Any]:
     from bench.runner.plan import expand
     from bench.runner.resolve import look_up
 
+    few = {"steps": 2, "per_prompt": 1}
     rules = single.protocol(
-        "gpu", ["pocket/subject-mug"], specs, "0", objective=objective, base=base, extractors="pocket", steps=3, batch=2,
-        sampling={"steps": 2, "per_prompt": 1},
+        "gpu", ["pocket/subject-mug"], specs, "0", objective=objective, base=base, extractors="pocket", steps=3,
+        batch=2, sampling=few,
     )  # fmt: skip
     return expand(rules, look_up(rules, "cpu"))
 

@@ -115,6 +115,7 @@ def test_a_plan_says_so_before_anything_runs_and_workers_share_a_gpu(monkeypatch
     )
     with pytest.raises(LitmusError, match="unknown device 'banana'"):
         look_up(rules, "banana")
+    monkeypatch.setenv("LITMUS_HOME", str(ROOT))  # its tasks
     assert look_up(rules, "cpu").device == "cpu"
     monkeypatch.setattr(board, "cores", lambda: 64)
     planned = board.plan(rules, tmp_path, catalogue=replace(catalogue(rules), device="cuda"))

@@ -1,4 +1,4 @@
-"""Every option of every command that names what is to be written: a path that cannot be is one line, before any work."""
+"""Every option that names what is to be written: a path that cannot be is one line, before any work."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def options() -> Iterator[tuple[str, str, str, bool]]:
         for name, hint in get_type_hints(function, include_extras=True).items():
             for info in getattr(hint, "__metadata__", ()):
                 if isinstance(info, OptionInfo):
-                    option = next(iter(info.param_decls or ()), "--" + name.replace("_", "-"))
+                    named = [x for x in (info.default, *(info.param_decls or ())) if str(x).startswith("--")]
+                    option = str(next(iter(named), "--" + name.replace("_", "-")))
                     yield command, option, getattr(info.callback, "output", ""), "Path" in str(hint)
 
 

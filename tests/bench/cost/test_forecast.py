@@ -295,7 +295,7 @@ def test_the_command(tmp_path, monkeypatch):
         assert isinstance(said.exception, LitmusError), wrong
 
 
-# Measured once on an NVIDIA H200: live bytes of a step at true size, random weights, bf16, batch 4, 512 px (docs/costs.md).
+# Measured once on an NVIDIA H200: live bytes of a step, random weights of true size, bf16, batch 4, 512 px (costs.md).
 @pytest.mark.slow
 @pytest.mark.parametrize(("method", "mebibytes"), [("lora", 6082.5), ("full", 16272.6)])
 def test_the_forecast_is_what_a_gpu_s_tensors_took(method, mebibytes):

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bench import plot
     from bench.checks.bases import check_base
     from bench.checks.contract import check_method
+    from bench.checks.extractors import check_extractors
     from bench.checks.metrics import check_metric
     from bench.checks.objectives import check_objective
     from bench.checks.tasks import check_task
@@ -33,6 +34,7 @@ __all__ = [
     "Record",
     "__version__",
     "check_base",
+    "check_extractors",
     "check_method",
     "check_metric",
     "check_objective",
@@ -52,6 +54,7 @@ _HOMES = {
     "Protocol": "bench.protocol.models",
     "Record": "bench.records.record",
     "check_base": "bench.checks.bases",
+    "check_extractors": "bench.checks.extractors",
     "check_method": "bench.checks.contract",
     "check_metric": "bench.checks.metrics",
     "check_objective": "bench.checks.objectives",

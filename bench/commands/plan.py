@@ -16,7 +16,7 @@ def plan(
     results: RESULTS_READ = None,
     every: Annotated[bool, typer.Option("--every", help="list each run with its key")] = False,
 ) -> None:
-    """Show what a protocol would run, and how much of it is done.
+    """Show what a protocol would run and what is done.
 
     Runs and fetches nothing; what a run would have to fetch is said.
 

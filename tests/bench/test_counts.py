@@ -48,7 +48,7 @@ def test_what_one_may_import_from_the_top():
     """The examination of each kind of part, as the pages about them say."""
     import bench
 
-    kinds = ("base", "method", "metric", "objective", "task")
+    kinds = ("base", "extractors", "method", "metric", "objective", "task")
     for kind in kinds:
         assert callable(getattr(bench, f"check_{kind}"))
         assert f"check_{kind}" in bench.__all__

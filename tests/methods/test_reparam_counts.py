@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench.method import Network, figures, fit_budget, make, parse_spec
+from bench.method import Network, figures, fit_budget, make, parse_spec, used
 from bench.method.reparam import LowRank, Reparam
 
 # Attention: 16 blocks of widths 320 x 5, 640 x 5, 1280 x 6, together 12,480; per block six layers d x d, two d x 768.
@@ -96,8 +96,8 @@ def test_a_budget_is_met(name, sd15):
     field = fitted.size_field
     assert field
     size = getattr(fitted, field)
-    near = [replace(fitted, **{field: s}).count(sd15) for s in (max(1, size - 1), size, size + 1)]
-    assert abs(fitted.count(sd15) - wanted) == min(abs(n - wanted) for n in near)
+    near = [used(replace(fitted, **{field: s}), sd15) for s in (max(1, size - 1), size, size + 1)]
+    assert abs(used(fitted, sd15) - wanted) == min(abs(n - wanted) for n in near)
 
 
 @pytest.mark.parametrize("module", [Reparam, LowRank])

@@ -102,7 +102,7 @@ def test_a_record_takes_its_place_by_renaming(record, tmp_path):
 
 def test_a_folder_that_cannot_be_one(record, tmp_path):
     (tmp_path / "runs").write_text("a file")
-    with pytest.raises(LitmusError, match="cannot write in .*runs.*--results"):
+    with pytest.raises(LitmusError, match="cannot write in .*runs.*choose another folder"):
         write(record, tmp_path / "runs")
 
 

@@ -60,7 +60,6 @@ def registry():
 def litmus_home(tmp_path, monkeypatch) -> Path:
     """$LITMUS_HOME for this test: datasets/, results/ and the cache lie in its temporary folder."""
     home = tmp_path / "litmus_home"
-    home.mkdir()
     monkeypatch.setenv("LITMUS_HOME", str(home))
     monkeypatch.delenv("LITMUS_DREAMBOOTH", raising=False)
     return home

@@ -389,10 +389,11 @@ def test_a_plan_lets_nothing_through():
         socket.create_connection(server.getsockname()).close()
 
 
-def test_anova_says_at_once_what_it_does(litmus, simulated, tmp_path, monkeypatch):
+def test_anova_says_at_once_what_it_does(litmus, simulated, tmp_path, litmus_home, monkeypatch):
     from bench.report import anova as pages
 
     monkeypatch.setattr(pages, "write", lambda folder, tell: tell("reading the records", 0, 1) or [])
+    litmus_home.mkdir(exist_ok=True)  # of which a word is said where it is made
     said = litmus("anova", "--report", "--results", tmp_path)
     assert said.err.splitlines()[:2] == [
         f"the report of {tmp_path}, from its records, which may take half a minute",

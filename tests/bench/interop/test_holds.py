@@ -82,13 +82,14 @@ def test_run_save_says_it_when_it_plans(toy_protocol):
     assert line.startswith("adapter cannot be merged")
 
 
-def test_merging_lets_no_library_talk(trained, kept, tmp_path):
+def test_merging_lets_no_library_talk(trained, kept, tmp_path, litmus_home):
     """In a process of its own, where nothing else has silenced them."""
     from bench.bases import load_base
 
     pocket = load_base("pocket")
     tuned, method = trained(pocket, "lora")
     file = kept(pocket, tuned, method)
+    litmus_home.mkdir(exist_ok=True)  # of which a word is said where it is made
     done = subprocess.run(
         [sys.executable, "-m", "bench", "merge", str(file), "--out", str(tmp_path / "out")],
         capture_output=True, text=True,

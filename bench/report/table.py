@@ -223,8 +223,8 @@ def spread_sheet(spreads: Sequence[Spread], row: str) -> Sheet:
     heads = [
         Head("task", "", False),
         Head("seeds"),
-        Head("std over seeds", "of the raw concept score, n - 1"),
-        Head("lift over base", "raw concept score minus the frozen base's, same blocks"),
+        Head("std over seeds", "of the raw concept score, n - 1", drop=1),
+        Head("lift over base", "raw concept score minus the frozen base's, same blocks", drop=2),
         Head("lift ÷ std", "how many seed spreads the lift is"),
         Head("headline", "mean over seeds"),
         Head("headline std", "over seeds"),
@@ -255,7 +255,7 @@ def tuning_sheet(choices: Sequence[Choice]) -> Sheet:
         Head("method", "", False),
         Head("chosen lr", RULE),
         Head("headline [95 %]", "at the chosen rate"),
-        Head("tried", "lr: headline", False),
+        Head("tried", "lr: headline", False, width=30),
         Head("flags", "", False),
     ]
     rows = []

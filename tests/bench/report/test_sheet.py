@@ -14,6 +14,7 @@ from bench.report.sheet import (
     fitting,
     latex,
     latex_text,
+    left_out,
     markdown,
     markdown_text,
     printable,
@@ -83,3 +84,8 @@ def test_terminal_folds_flags_and_drops_nothing_of_them():
 
 def test_terminal_takes_markup_as_text():
     assert any("[bold]x[/bold]" in line for line in shown(sheet("[bold]x[/bold]"), 80))
+
+
+def test_columns_that_a_terminal_leaves_out_are_named():
+    assert left_out(sheet(), 200) == ""
+    assert left_out(sheet(), 30) == "left out at 30 columns: score (table.md, report.html or a wider terminal has them)"

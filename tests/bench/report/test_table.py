@@ -100,3 +100,22 @@ def test_tuning(frame):
     assert "(1 failed)" in row[3].text
     assert "one rate tried" in row[4].text
     assert any("rule:" in n for n in sheet.notes)
+
+
+def test_every_table_of_the_terminal_fits_80_columns_or_names_what_it_leaves_out(stored, lay):
+    from rich.console import Console
+
+    from bench.report import sheet, terminal
+    from bench.report.material import gather
+
+    out = io.StringIO()
+    terminal(lay(stored), Console(file=out, width=80))
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "…" not in "".join(line for line in lines if "─" not in line), "a head or a number that is cut short"
+    found = gather(lay(stored))
+    for part in [*(table.main_sheet(b) for b in found.boards), *found.sheets]:
+        said = sheet.left_out(part, 80)
+        kept = sheet.fitting(part, 80)
+        names = said.partition(": ")[2].partition(" (table.md")[0].split(", ")
+        assert [name for name in names if name] == [h.title for i, h in enumerate(part.heads) if i not in kept]

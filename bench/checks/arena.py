@@ -62,7 +62,7 @@ def make_arena(make_net: Callable[[], Network] | None = None, text: bool = False
     built = build()
 
     def make() -> Network:  # a copy is made sooner than a network
-        net = build() if torch.get_default_device().type == "meta" else copy.deepcopy(built)
+        net = build() if torch.empty(0).device.type == "meta" else copy.deepcopy(built)
         net.trigger = net.trigger or (TRIGGER,) * text
         return net
 

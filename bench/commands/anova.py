@@ -56,7 +56,7 @@ def anova(
         bool, typer.Option("--publish", help="make the study's winner the default of the method `adapter`")
     ] = False,
 ) -> None:
-    """Search the positions of an adapter as "A Closer Look" did.
+    """Search an adapter's positions as "A Closer Look" did.
 
     The paper is "A Closer Look at Parameter-Efficient Tuning in Diffusion Models" (arXiv 2303.18181).
     Every legal way between two positions of a block meets the activations and scales of the protocol on tuning tasks;

@@ -15,7 +15,7 @@ def sweep(
     device: DEVICE = None,
     retry_failed: RETRY = False,
 ) -> None:
-    """Find each method's best learning rate on the tuning tasks.
+    """Find each method's best rate on the tuning tasks.
 
     The protocol's `[sweep]` table lists rates (`[sweep.lrs]`), or methods whose rate is searched around their default
     (`around = [...]`).

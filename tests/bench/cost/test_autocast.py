@@ -27,7 +27,7 @@ def test_the_lists_for_cuda_are_those_of_torch_s_header(macro, listed):
     theirs = {".".join(found).rstrip(".") for found in re.findall(r"_\((\w+)(?:, (\w+))?\)", body)}
     ours = set(listed["cuda"].split())
     assert theirs
-    assert theirs <= ours
+    assert not {name for name in theirs - ours if "dimname" not in name.lower()}  # of older torch: named tensors
     assert all("cudnn" in name for name in ours - theirs)
 
 

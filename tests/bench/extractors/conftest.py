@@ -74,7 +74,7 @@ def csd(file: Path) -> Path:
     with zipfile.ZipFile(file, "w") as packed:  # numpy 1's name for its scalars, as the published file has it
         for part, data in parts.items():
             if part.endswith("data.pkl"):
-                assert b"numpy._core.multiarray" in data
+                assert b"numpy._core.multiarray" in data or b"numpy.core.multiarray" in data  # the latter of numpy 1
                 data = data.replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
             packed.writestr(part, data)
     return file

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from importlib.metadata import version as version_of
 
 import pytest
 
@@ -166,6 +167,10 @@ TRAIN = [0.370116, 0.368548, 0.335921]
 SCORES = {"identity": -0.147368, "text": 0.056683, "drift": 0.881610, "prior_leak": -0.095856}
 
 
+@pytest.mark.skipif(
+    tuple(map(int, version_of("transformers").split(".")[:2])) < (5, 24),
+    reason="the weights of the toy's text encoder are drawn by transformers, whose older versions draw others",
+)
 def test_a_run_comes_out_as_it_always_did(toy_protocol, tmp_path):
     from bench.protocol.models import load_protocol
 

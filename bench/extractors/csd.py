@@ -58,16 +58,15 @@ def _tensors(file: Path) -> dict[str, Tensor]:
 
         return load_file(file)
     import argparse
-    import importlib
 
     import numpy as np
     import torch
 
-    multiarray = importlib.import_module("numpy._core.multiarray")
-
-    # What a training checkpoint holds beside tensors: its options, and numpy's scalars, under their old name too.
-    allowed = [argparse.Namespace, np.dtype, np.dtypes.Float64DType, np.dtypes.Int64DType, multiarray.scalar]
-    with torch.serialization.safe_globals([*allowed, (multiarray.scalar, "numpy.core.multiarray.scalar")]):
+    # What a training checkpoint holds beside tensors: its options, and numpy's scalars, by the names of numpy 1 and 2.
+    scalar: Any = np.float64(0).__reduce__()[0]
+    allowed = [argparse.Namespace, np.dtype, np.dtypes.Float64DType, np.dtypes.Int64DType]
+    names = [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+    with torch.serialization.safe_globals([*allowed, *names]):
         found = torch.load(file, map_location="cpu", weights_only=True)
     return found.get("model_state_dict", found)
 

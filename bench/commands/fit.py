@@ -74,7 +74,7 @@ def fit(
     todo = forecast.wanted(split(methods), bases, setting, skip=lambda *one: one in done)
     named = list(dict.fromkeys(name for name, _ in todo))
     say(
-        f"forecasting {len(todo)} training steps on {len(named)} of {len(ARCHITECTURES)} bases, from shapes alone: "
+        f"forecasting {len(todo)} training step{'s' * (len(todo) != 1)} on {len(named)} of {len(ARCHITECTURES)} bases, from shapes alone: "
         "nothing is fetched or measured"
     )
     with counting([name for name, _ in todo]) as counted:

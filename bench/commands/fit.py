@@ -73,9 +73,10 @@ def fit(
         say(f"{len(done)} rows are already counted")
     todo = forecast.wanted(split(methods), bases, setting, skip=lambda *one: one in done)
     named = list(dict.fromkeys(name for name, _ in todo))
+    steps = f"{len(todo)} training step{'s' * (len(todo) != 1)}"
     say(
-        f"forecasting {len(todo)} training step{'s' * (len(todo) != 1)} on {len(named)} of {len(ARCHITECTURES)} bases, from shapes alone: "
-        "nothing is fetched or measured"
+        f"forecasting {steps} on {len(named)} of {len(ARCHITECTURES)} bases, from shapes alone: nothing is fetched or "
+        "measured"
     )
     with counting([name for name, _ in todo]) as counted:
         for name, method in todo:

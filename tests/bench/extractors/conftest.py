@@ -42,10 +42,11 @@ def timm(folder: Path) -> Path:
     sizes: dict[str, Any] = {"img_size": 32, "embed_dim": 32, "depth": 1, "num_heads": 2}
     net = timm.create_model("vit_tiny_patch16_224", pretrained=False, **sizes)
     config = {"input_size": (3, 32, 32), "mean": MEAN, "std": STD, "interpolation": "bicubic", "crop_pct": 0.8}
+    made: Any = net
     told: dict[str, Any] = {"data_config": config}
     if "data_config" not in inspect.signature(timm.models.save_for_hf).parameters:  # older timm writes the model's own
-        net.pretrained_cfg = {**net.pretrained_cfg, **told.pop("data_config")}
-    timm.models.save_for_hf(net, str(folder), model_args=sizes, safe_serialization=True, **told)
+        made.pretrained_cfg, told = {**made.pretrained_cfg, **config}, {}
+    timm.models.save_for_hf(made, str(folder), model_args=sizes, safe_serialization=True, **told)
     return folder
 
 
